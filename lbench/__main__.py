@@ -1,0 +1,5 @@
+"""`python -m lbench`."""
+
+from lbench.cli.main import main
+
+main()

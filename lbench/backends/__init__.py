@@ -1,0 +1,62 @@
+"""Backends: one file, one implementation of one mechanism. A file's name is its backend's name.
+
+To add one, put a file here that sets `BACKEND = Backend(...)`; nothing else needs to know. Listing and
+limits import these files only, never the packages behind them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+from lbench.backends.spec import Backend
+from lbench.errors import UsageError, unknown
+
+_NOT_BACKENDS = {"spec", "user"}
+
+
+def names() -> list[str]:
+    """Names of all registered backends, sorted."""
+    files = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in files if name not in _NOT_BACKENDS and not name.startswith("_"))
+
+
+def load(name: str, mechanism: str = "") -> Backend:
+    """The backend of that name, or a user's own where the name is `path.py:function`."""
+    if ":" in name:
+        from lbench.backends.user import from_function
+
+        return from_function(name, mechanism)
+    if name not in names():
+        raise unknown("backend", name, names())
+    module = importlib.import_module(f"{__name__}.{name}")
+    return dataclasses.replace(module.BACKEND, name=name)
+
+
+def of_mechanism(mechanism: str) -> list[Backend]:
+    """All registered backends of a mechanism, by name."""
+    return [backend for backend in map(load, names()) if backend.mechanism == mechanism]
+
+
+def missing_package(backend: Backend) -> str | None:
+    """The first package of `backend` that is not installed, found without importing it."""
+    for package in backend.packages:
+        if importlib.util.find_spec(package) is None:
+            return package
+    return None
+
+
+def install_line(backend: Backend) -> str:
+    """The command that installs what `backend` needs."""
+    return f"pip install 'lbench[{backend.extra}]'" if backend.extra else "pip install lbench"
+
+
+def user_path(name: str) -> Path:
+    """The file of a user's backend `path.py:function`."""
+    path, _, function = name.rpartition(":")
+    if not path.endswith(".py") or not function.isidentifier():
+        raise UsageError(f"backend {name!r}: a function of your own is written path/to/file.py:function")
+    return Path(path)

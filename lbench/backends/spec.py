@@ -1,0 +1,110 @@
+"""What a backend file declares. Imports nothing heavy, so that listing backends is instant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Forward = Callable[..., "Tensor | tuple[Tensor, ...]"]
+"""Called with the mechanism's tensors by name (arranged in the backend's layout); returns the output,
+or for a decoding step with a state `(output, new state)`."""
+
+
+class Unsupported(Exception):
+    """Raised by `build` where a limit shows only on the machine at hand (a build without head dim 256)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a backend wants tensors laid out. The harness arranges and restores outside the timer."""
+
+    title: str
+    arrange: Callable[[str, Tensor], Tensor]
+    """(name, canonical tensor) -> the tensor as the backend takes it, dense."""
+    restore: Callable[[str, Tensor], Tensor]
+    """(name, tensor of the backend; `o` for the output) -> a canonical view."""
+
+
+CANONICAL = Layout(title="B T H D", arrange=lambda _, tensor: tensor, restore=lambda _, tensor: tensor)
+HEADS_FIRST = Layout(
+    title="B H T D",
+    arrange=lambda _, tensor: tensor.transpose(1, 2).contiguous() if tensor.ndim == 4 else tensor,
+    restore=lambda _, tensor: tensor.transpose(1, 2) if tensor.ndim == 4 else tensor,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a backend can do, as data. A case outside becomes an `unsupported` row naming the limit."""
+
+    passes: tuple[str, ...] = ("fwd", "bwd", "fwdbwd")
+    dtypes: tuple[str, ...] = ("bf16", "fp16")
+    devices: tuple[str, ...] = ("cuda",)
+    head_dim: tuple[int, int] = (1, 1 << 20)
+    """Smallest and largest head_dim and head_dim_v."""
+    head_dims: tuple[int, ...] | None = None
+    """The only head dims, where the backend lists them."""
+    equal_head_dims: bool = False
+    """head_dim_v must equal head_dim."""
+    grouped_heads: bool = False
+    """Fewer kv_heads than heads are served without a copy."""
+    seq_len: tuple[int, int] = (1, 1 << 40)
+    elements: int | None = None
+    """Most elements of one tensor (2**31 where offsets are 32-bit)."""
+    capability: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (99, 99))
+    """Oldest and newest CUDA compute capability."""
+
+    def unmet(self, case: Case, capability: tuple[int, int] | None = None) -> str | None:
+        """The first limit that `case` breaks, in words; None where the backend can try it."""
+        widest = case.batch * case.seq_len * case.heads * max(case.head_dim, case.head_dim_v)
+        for field, given, allowed in (
+            ("pass", case.pass_name, self.passes),
+            ("dtype", case.dtype, self.dtypes),
+            ("device", case.device, self.devices),
+        ):
+            if given not in allowed:
+                return f"{field} {given} (has {', '.join(allowed)})"
+        for name, dim in (("head_dim", case.head_dim), ("head_dim_v", case.head_dim_v)):
+            if not self.head_dim[0] <= dim <= self.head_dim[1]:
+                return f"{name} {dim} (has {self.head_dim[0]} to {self.head_dim[1]})"
+            if self.head_dims is not None and dim not in self.head_dims:
+                return f"{name} {dim} (has {', '.join(map(str, self.head_dims))})"
+        if self.equal_head_dims and case.head_dim != case.head_dim_v:
+            return f"head_dim_v {case.head_dim_v} with head_dim {case.head_dim} (must be equal)"
+        if not self.grouped_heads and case.kv_heads != case.heads:
+            return f"kv_heads {case.kv_heads} with heads {case.heads} (must be equal)"
+        if not self.seq_len[0] <= case.seq_len <= self.seq_len[1]:
+            return f"seq_len {case.seq_len} (has {self.seq_len[0]} to {self.seq_len[1]})"
+        if self.elements is not None and widest >= self.elements:
+            return f"{widest} elements in one tensor (offsets are 32-bit, below {self.elements})"
+        if case.device == "cuda" and capability is not None:
+            oldest, newest = self.capability
+            if not oldest <= capability <= newest:
+                return f"compute capability {capability[0]}.{capability[1]} (has {oldest} to {newest})"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One implementation of one mechanism: the value `BACKEND` of a file in this folder."""
+
+    mechanism: str
+    title: str
+    """As tables and legends show it."""
+    build: Callable[[Case, Mapping[str, Tensor]], Forward]
+    """(case, arranged constants) -> the function to time. Imports third-party code, prepares what depends
+    on constants alone, raises `Unsupported` or ImportError."""
+    limits: Limits = Limits()
+    layout: Layout = CANONICAL
+    packages: tuple[str, ...] = ()
+    """Import names that must be found."""
+    extra: str | None = None
+    """The extra of lbench that installs them."""
+    name: str = ""
+    """The file's name; the registry fills it in."""

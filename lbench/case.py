@@ -1,0 +1,131 @@
+"""A case: one point of a sweep, frozen, and the canonical string that names it everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.errors import UsageError, unknown
+
+PASSES = ("fwd", "bwd", "fwdbwd", "decode")
+DTYPES = ("bf16", "fp16", "fp32")
+DEVICES = ("cuda", "cpu")
+DECAYS = ("alibi", "zero", "deep", "steep")
+INPUTS = ("model", "outlier", "mean")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """Everything that can change a time, and nothing else."""
+
+    backend: str
+    """File name of the backend, or `path.py:function` for a user's own."""
+    mechanism: str
+    """What is computed; a registered backend fixes it."""
+    pass_name: str = "fwd"
+    """fwd | bwd | fwdbwd | decode."""
+    batch: int = 1
+    seq_len: int = 1024
+    """Tokens of each sequence; for decode, the context already held."""
+    heads: int = 16
+    head_dim: int = 128
+    """Dimension of q and k (d_state for mamba2)."""
+    kv_heads: int = 0
+    """Heads of k and v; 0 stands for `heads`."""
+    head_dim_v: int = 0
+    """Dimension of v and o; 0 stands for `head_dim`."""
+    dtype: str = "bf16"
+    device: str = "cuda"
+    decay: str = "alibi"
+    """alibi | zero | deep | steep; only mechanisms with a fixed decay per head read it."""
+    inputs: str = "model"
+    """model | outlier (an old token 10,000 times larger) | mean (a large mean)."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
+        object.__setattr__(self, "head_dim_v", self.head_dim_v or self.head_dim)
+        for kind, given, known in (
+            ("pass", self.pass_name, PASSES),
+            ("dtype", self.dtype, DTYPES),
+            ("device", self.device, DEVICES),
+            ("decay", self.decay, DECAYS),
+            ("inputs", self.inputs, INPUTS),
+        ):
+            if given not in known:
+                raise unknown(kind, given, known)
+        for name in ("batch", "seq_len", "heads", "kv_heads", "head_dim", "head_dim_v"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.heads % self.kv_heads:
+            raise UsageError(f"{self.heads} heads cannot be shared by {self.kv_heads} kv_heads")
+        if "," in self.backend:
+            raise UsageError(f"backend {self.backend!r} has a comma, which separates the parts of a key")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that one call works on: batch x seq_len, or batch for decode."""
+        return self.batch if self.pass_name == "decode" else self.batch * self.seq_len
+
+    @property
+    def key(self) -> str:
+        """The canonical string. Fields at their default are left out, so new fields keep old keys."""
+        parts = [
+            self.backend,
+            self.pass_name,
+            f"b{self.batch}",
+            f"t{self.seq_len}",
+            f"h{self.heads}",
+            f"d{self.head_dim}",
+            self.dtype,
+            self.device,
+        ]
+        if ":" in self.backend:
+            parts.append(f"mechanism={self.mechanism}")
+        if self.kv_heads != self.heads:
+            parts.append(f"kv_heads={self.kv_heads}")
+        if self.head_dim_v != self.head_dim:
+            parts.append(f"head_dim_v={self.head_dim_v}")
+        for field in ("decay", "inputs", "seed"):
+            if getattr(self, field) != _DEFAULTS[field]:
+                parts.append(f"{field}={getattr(self, field)}")
+        return ",".join(parts)
+
+    @classmethod
+    def from_key(cls, key: str, mechanism: str = "") -> Case:
+        """The case a key names; `mechanism` is that of a registered backend, which its key leaves out."""
+        backend, pass_name, *parts = (*key.split(","), "", "")
+        fields: dict[str, Any] = {"backend": backend, "pass_name": pass_name, "mechanism": mechanism}
+        for part in filter(None, parts):
+            name, equals, value = part.partition("=")
+            short = re.fullmatch(r"([bthd])(\d+)", part)
+            if equals and name in _DEFAULTS:
+                fields[name] = int(value) if isinstance(_DEFAULTS[name], int) else value
+            elif short:
+                fields[_SHORT[short[1]]] = int(short[2])
+            elif part in DTYPES:
+                fields["dtype"] = part
+            elif part in DEVICES:
+                fields["device"] = part
+            else:
+                raise UsageError(f"case {key!r} has an unknown part {part!r}")
+        return cls(**fields)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields under the names that rows and tables use (`pass`, not `pass_name`)."""
+        fields = dataclasses.asdict(self)
+        return {"pass" if name == "pass_name" else name: value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Case:
+        """The inverse of `as_dict`."""
+        return cls(**{"pass_name" if name == "pass" else name: value for name, value in fields.items()})
+
+
+_SHORT = {"b": "batch", "t": "seq_len", "h": "heads", "d": "head_dim"}
+_DEFAULTS: dict[str, Any] = {
+    field.name: "" if field.default is dataclasses.MISSING else field.default
+    for field in dataclasses.fields(Case)
+}

@@ -1,0 +1,19 @@
+"""Errors that are meant for a person: one line saying what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """Input that cannot be used. The command line prints it in one line and exits with 2."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in `known`, with the nearest ones suggested."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    near = near or [name for name in names if given.lower() in name.lower()]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return UsageError(f"unknown {kind} {given!r}; {hint}")
