@@ -1,0 +1,154 @@
+"""What a run ran on: machine and software, by content, with nothing personal in it.
+
+No host name, user, path or serial number. The ceiling (copy bandwidth) is measured once a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lbench
+from lbench.errors import UsageError
+
+PACKAGES = (
+    "torch",
+    "triton",
+    "numpy",
+    "flash-attn",
+    "flash-attn-3",
+    "fa3-fwd",
+    "flash-linear-attention",
+    "fla-core",
+    "mamba-ssm",
+    "causal-conv1d",
+    "lightning-attn",
+)
+SWITCHES = ("TRITON_INTERPRET", "CUDA_LAUNCH_BLOCKING", "FLA_DISABLE_BACKEND_DISPATCH", "OMP_NUM_THREADS")
+
+
+def choose_device(asked: str | None) -> str:
+    """The torch device to run on; by default a GPU where there is one. UsageError where it is not there."""
+    import torch
+
+    if asked is None:
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    name, _, index = asked.partition(":")
+    if asked == "cpu":
+        return asked
+    if name != "cuda" or (index and not index.isdigit()):
+        raise UsageError(f"device {asked!r}; allowed are cpu, cuda and cuda:N")
+    if not torch.cuda.is_available():
+        why = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no NVIDIA GPU"
+        raise UsageError(f"device {asked!r}: {why}; use --device cpu, or see `lbench doctor`")
+    if int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {asked!r}; there are {torch.cuda.device_count()}, counted from cuda:0")
+    return f"cuda:{int(index or 0)}"
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Machine and software as a flat record: the content behind an environment id."""
+    import torch
+
+    record: dict[str, Any] = {
+        "device": device.partition(":")[0],
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_mib": _memory_mib(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+        "packages": _versions(),
+        "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
+        "torch": torch.__version__,
+        "triton": _versions().get("triton"),
+        "gpu": None,
+        "driver": None,
+    }
+    if device.startswith("cuda"):
+        record |= _gpu(device)
+    else:
+        record["threads"] = torch.get_num_threads()
+    return record
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    record = {
+        "gpu": properties.name,
+        "gpu_memory_mib": properties.total_memory // 2**20,
+        "capability": [properties.major, properties.minor],
+        "multiprocessors": properties.multi_processor_count,
+        "l2_mib": properties.L2_cache_size / 2**20,
+    }
+    with contextlib.suppress(Exception):  # NVML may be missing or forbidden; the record then lacks its part
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+        record["driver"] = pynvml.nvmlSystemGetDriverVersion()
+        record["power_limit_w"] = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) // 1000
+        record["clock_limit_mhz"] = pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)
+    return record
+
+
+def copy_bandwidth_gb_s(device: str) -> float:
+    """Bytes read plus written a second by a large copy, in GB/s (1e9): the ceiling of the memory floor."""
+    import torch
+
+    from lbench.timing import Stopping, clock_of, sample
+
+    size_bytes = 2**30 if device.startswith("cuda") else 2**28
+    source = torch.ones(size_bytes // 4, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    times = sample(lambda: target.copy_(source), clock_of(device), Stopping(budget_s=0.5))
+    return 2 * size_bytes / (times.time_ms * 1e-3) / 1e9
+
+
+def lbench_commit() -> str:
+    """The commit of lbench's own checkout, `+changes` behind it where files differ; else its version."""
+    if "LBENCH_COMMIT" in os.environ:
+        return os.environ["LBENCH_COMMIT"]
+    root = Path(__file__).parent.parent
+    if (root / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            commit = _git(root, "rev-parse", "--short=12", "HEAD")
+            changed = _git(
+                root, "status", "--porcelain", "--untracked-files=no", "--", "lbench", "kernels", "suites"
+            )
+            return commit + ("+changes" if changed else "")
+    return f"v{lbench.__version__}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_mib() -> int | None:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return None

@@ -1,0 +1,228 @@
+"""The timer: raw samples of a call, from a clock that tests can replace. Knows nothing of mechanisms.
+
+The protocol, with its reasons: everything is compiled before the first sample; the caches are cold at every
+sample (a buffer twice the last-level cache is overwritten between samples, outside the timed region), since
+a model's own layers would have evicted them; on a GPU that overwriting is repeated until it outlasts the
+host's time to enqueue the call, so that a pair of events holds device work alone; the host waits only
+between batches of samples. Sampling stops when the 95 % interval of the median is within `target` of it, or
+at the budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lbench.statistics import median, median_interval
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """When to stop sampling."""
+
+    budget_s: float = 1.0
+    """Wall time for the samples of one case, the least number of samples permitting."""
+    target: float = 0.005
+    """Half width of the 95 % interval over the median that is good enough."""
+    least: int = 10
+    most: int = 1000
+    slow_s: float = 0.25
+    """Calls longer than this take `slow_least` samples at the least."""
+    slow_least: int = 6
+    very_slow_s: float = 5.0
+    """Calls longer than this take `very_slow_samples`, no more."""
+    very_slow_samples: int = 5
+    warm_up_s: float = 0.1
+
+    def least_samples(self, call_s: float) -> int:
+        """The fewest samples for a call of that length."""
+        if call_s > self.very_slow_s:
+            return self.very_slow_samples
+        return self.slow_least if call_s > self.slow_s else self.least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Raw times of one call."""
+
+    times_ms: tuple[float, ...]
+    enqueue_us: tuple[float, ...]
+
+    @property
+    def time_ms(self) -> float:
+        """The median."""
+        return median(self.times_ms)
+
+    @property
+    def interval_ms(self) -> tuple[float, float]:
+        """The 95 % interval of the median."""
+        return median_interval(self.times_ms)
+
+    def __str__(self) -> str:
+        low, high = self.interval_ms
+        spread = f"95 % of the median: {low:.4g} to {high:.4g}, {len(self.times_ms)} samples"
+        return f"{self.time_ms:.4g} ms ({spread})"
+
+
+class Clock(Protocol):
+    """What a device must offer to be timed."""
+
+    def wait(self) -> None:
+        """Returns when the device has nothing left to do."""
+
+    def prepare(self, enqueue_s: float) -> None:
+        """Told once how long the host takes to enqueue the call."""
+
+    def samples_ms(self, call: Call, count: int) -> list[float]:
+        """Times of `count` calls, caches cold before each."""
+
+
+class CudaClock:
+    """Device time between two events on the current stream."""
+
+    def __init__(self, device: str = "cuda") -> None:
+        import torch
+
+        self._torch = torch
+        cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
+        self._buffer: Tensor = torch.empty(2 * cache_bytes, dtype=torch.int8, device=device)
+        self._overwrites = 1
+
+    def wait(self) -> None:
+        """Waits for the device."""
+        self._torch.cuda.synchronize()
+
+    def prepare(self, enqueue_s: float) -> None:
+        """Sets how often the buffer is overwritten, so that the device is busy while the host enqueues."""
+        start, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._overwrite()
+        start.record()
+        for _ in range(10):
+            self._buffer.zero_()
+        end.record()
+        self.wait()
+        overwrite_s = start.elapsed_time(end) * 1e-3 / 10
+        self._overwrites = min(max(1, int(1.5 * enqueue_s / overwrite_s) + 1), 1000)
+
+    def _overwrite(self) -> None:
+        for _ in range(self._overwrites):
+            self._buffer.zero_()
+
+    def samples_ms(self, call: Call, count: int) -> list[float]:
+        """One pair of events a call; the host waits once at the end."""
+        pairs = []
+        for _ in range(count):
+            start, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
+            self._overwrite()
+            start.record()
+            call()
+            end.record()
+            pairs.append((start, end))
+        self.wait()
+        return [start.elapsed_time(end) for start, end in pairs]
+
+
+class CpuClock:
+    """Wall time of the calling thread."""
+
+    CACHE_BYTES = 64 * 1024 * 1024
+
+    def __init__(self) -> None:
+        import torch
+
+        self._buffer = torch.empty(self.CACHE_BYTES, dtype=torch.int8)
+
+    def wait(self) -> None:
+        """A CPU call has ended when it returns."""
+
+    def prepare(self, enqueue_s: float) -> None:
+        """Nothing to hide: the call runs on the host."""
+
+    def samples_ms(self, call: Call, count: int) -> list[float]:
+        """One reading of the performance counter a side."""
+        times = []
+        for _ in range(count):
+            self._buffer.zero_()
+            start = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+
+def clock_of(device: str) -> Clock:
+    """The clock of a torch device (`cuda`, `cuda:1`, `cpu`)."""
+    return CudaClock(device) if device.startswith("cuda") else CpuClock()
+
+
+def sample(call: Call, clock: Clock, stopping: Stopping) -> Sample:
+    """Samples `call`, which must be compiled already, until `stopping` says enough."""
+    clock.wait()
+    enqueue_us, call_s = _host_times(call, clock)
+    clock.prepare(median(enqueue_us) * 1e-6)
+    if call_s < stopping.slow_s:
+        clock.samples_ms(call, _between(1, int(stopping.warm_up_s / call_s), 100))
+    least = stopping.least_samples(call_s)
+    most = stopping.very_slow_samples if call_s > stopping.very_slow_s else stopping.most
+    batch = _between(1, int(0.05 / call_s), 50)
+    times_ms: list[float] = []
+    started = time.perf_counter()
+    while len(times_ms) < most:
+        times_ms += clock.samples_ms(call, min(batch, most - len(times_ms)))
+        enough = len(times_ms) >= least
+        if enough and (time.perf_counter() - started > stopping.budget_s or _settled(times_ms, stopping)):
+            break
+    return Sample(times_ms=tuple(times_ms), enqueue_us=tuple(enqueue_us))
+
+
+def _host_times(call: Call, clock: Clock) -> tuple[list[float], float]:
+    """Host time to enqueue the call, and how long it takes to its end; one call where it is slow."""
+    enqueue_us: list[float] = []
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        enqueued = time.perf_counter()
+        clock.wait()
+        call_s = time.perf_counter() - start
+        enqueue_us.append((enqueued - start) * 1e6)
+        if call_s > 0.25:
+            break
+    return enqueue_us, max(call_s, 1e-6)
+
+
+def _settled(times_ms: list[float], stopping: Stopping) -> bool:
+    low, high = median_interval(times_ms)
+    return high - low <= 2 * stopping.target * median(times_ms)
+
+
+def _between(low: int, value: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
+def measure(
+    function: Callable[..., Any],
+    *arguments: Any,
+    device: str | None = None,
+    budget_s: float = 1.0,
+    **named: Any,
+) -> Sample:
+    """Times `function(*arguments, **named)` as a sweep would, for use in notebooks.
+
+    `device` is the torch device it works on; by default that of the first tensor argument, else the CPU.
+    Returns a `Sample`: raw `times_ms`, their median `time_ms` and its 95 % interval `interval_ms`.
+    """
+
+    def call() -> Any:
+        return function(*arguments, **named)
+
+    if device is None:
+        tensors = [value for value in (*arguments, *named.values()) if hasattr(value, "device")]
+        device = str(tensors[0].device) if tensors else "cpu"
+    call()
+    return sample(call, clock_of(device), Stopping(budget_s=budget_s))

@@ -1,0 +1,42 @@
+"""The interval of the median."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbench.statistics import median, median_interval
+
+SAMPLES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
+
+
+@given(SAMPLES)
+def test_the_interval_holds_the_median_and_is_made_of_samples(samples: list[float]) -> None:
+    low, high = median_interval(samples)
+    assert low <= median(samples) <= high
+    assert low in samples
+    assert high in samples
+
+
+@given(SAMPLES)
+def test_order_does_not_matter(samples: list[float]) -> None:
+    assert median_interval(samples) == median_interval(samples[::-1])
+
+
+@pytest.mark.parametrize("count", [6, 9, 10, 25, 100, 999, 1000, 1500])
+def test_it_covers_the_true_median_as_often_as_it_says(count: int) -> None:
+    generator = random.Random(count)
+    trials = 400
+    hits = 0
+    for _ in range(trials):
+        low, high = median_interval([generator.expovariate(1.0) for _ in range(count)])
+        hits += low <= 0.6931471805599453 <= high
+    # Three standard deviations of a binomial with p = 0.95.
+    assert hits / trials > 0.95 - 3 * (0.95 * 0.05 / trials) ** 0.5
+
+
+def test_five_samples_give_their_range() -> None:
+    assert median_interval([5, 1, 4, 2, 3]) == (1, 5)

@@ -1,0 +1,68 @@
+"""The timer, on a clock of its own: no real time is asserted."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lbench.timing import Stopping, measure, sample
+
+
+class FakeClock:
+    """Gives out scripted times and counts what it is asked."""
+
+    def __init__(self, times_ms):
+        self.times_ms = times_ms
+        self.taken = 0
+
+    def wait(self):
+        pass
+
+    def prepare(self, enqueue_s):
+        pass
+
+    def samples_ms(self, call, count):
+        for _ in range(count):
+            call()
+        self.taken += count
+        return list(itertools.islice(self.times_ms, count))
+
+
+def test_steady_times_stop_at_the_least_number() -> None:
+    stopping = Stopping(budget_s=1e9, warm_up_s=0)
+    sampled = sample(lambda: None, FakeClock(itertools.repeat(2.0)), stopping)
+    assert set(sampled.times_ms) == {2.0}
+    # The call itself takes no time, so that samples come in batches of fifty.
+    assert len(sampled.times_ms) == 50
+
+
+def test_noisy_times_are_sampled_to_the_most() -> None:
+    stopping = Stopping(budget_s=1e9, most=333, warm_up_s=0)
+    sampled = sample(lambda: None, FakeClock(itertools.cycle([1.0, 2.0])), stopping)
+    assert len(sampled.times_ms) == 333
+
+
+def test_a_spent_budget_ends_it_with_the_least_number_kept() -> None:
+    stopping = Stopping(budget_s=0.0, least=60, warm_up_s=0)
+    sampled = sample(lambda: None, FakeClock(itertools.cycle([1.0, 2.0])), stopping)
+    assert len(sampled.times_ms) == 100
+
+
+def test_every_sample_is_kept_in_order() -> None:
+    stopping = Stopping(budget_s=1e9, most=100, warm_up_s=0)
+    sampled = sample(lambda: None, FakeClock(itertools.cycle([3.0, 1.0, 2.0])), stopping)
+    # One warm-up call comes before the first sample.
+    assert sampled.times_ms[:4] == (1.0, 2.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize(("call_s", "samples"), [(0.01, 10), (1.0, 6), (6.0, 5)])
+def test_slow_calls_need_fewer_samples(call_s: float, samples: int) -> None:
+    assert Stopping().least_samples(call_s) == samples
+
+
+def test_measure_times_any_function() -> None:
+    result = measure(sorted, [3, 1, 2], budget_s=0.01)
+    low, high = result.interval_ms
+    assert 0 < low <= result.time_ms <= high
+    assert "samples" in str(result)
