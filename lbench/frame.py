@@ -1,0 +1,66 @@
+"""Rows as a pandas DataFrame, one line a row, every metric computed from the raw samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lbench import results
+from lbench.metrics import METRICS
+from lbench.results import Results, Row
+
+CASE_COLUMNS = ("batch", "seq_len", "tokens", "heads", "head_dim", "head_dim_v", "decay")
+
+
+def load(*folders: str | Path) -> pd.DataFrame:
+    """Loads result folders: one line a row, sorted as measured; metrics are NaN where a row has none.
+
+    Problems of the files (a cut-off line) are in `frame.attrs["problems"]`. Raises UsageError for a folder
+    without rows.
+    """
+    loaded = [results.read(Path(folder)) for folder in folders]
+    frame = pd.DataFrame([line for result in loaded for line in _lines(result)])
+    frame.attrs["problems"] = [problem for result in loaded for problem in result.problems]
+    return frame
+
+
+def _lines(result: Results) -> list[dict[str, Any]]:
+    return [_line(row, result) for row in result.rows.values()]
+
+
+def _line(row: Row, result: Results) -> dict[str, Any]:
+    run = result.runs.get(row.run, {})
+    environment = result.environments.get(run.get("environment", ""), {})
+    case = row.case
+    metrics = {name: metric.value(row, run) for name, metric in METRICS.items()}
+    interval = {name: metrics.pop(name) for name in ("time_ms", "time_ms_low", "time_ms_high")}
+    return {
+        "suite": row.suite,
+        "backend": case.backend,
+        "mechanism": case.mechanism,
+        "pass": case.pass_name,
+        "device": case.device,
+        "gpu": environment.get("gpu"),
+        "dtype": case.dtype,
+        **{column: getattr(case, column) for column in CASE_COLUMNS},
+        "verdict": row.verdict,
+        "reason": row.reason,
+        **interval,
+        "samples": len(row.times_ms),
+        **metrics,
+        "lbench_commit": run.get("lbench_commit"),
+        "torch": environment.get("torch"),
+        "triton": environment.get("triton"),
+        "driver": environment.get("driver"),
+        "started_at": row.started_at,
+        "kv_heads": case.kv_heads,
+        "inputs": case.inputs,
+        "seed": case.seed,
+        "coverage": row.coverage,
+        "doubts": "; ".join(row.doubts),
+        "run": row.run,
+        "environment": run.get("environment"),
+        "key": case.key,
+    }

@@ -1,0 +1,128 @@
+"""Result folders: nothing written is lost, nothing broken is believed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rows import make_row
+
+import lbench
+from lbench.errors import UsageError
+from lbench.results import Row, Writer, read
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    writer = Writer(tmp_path / "out")
+    for seq_len in (1024, 2048, 4096):
+        writer.append(make_row(seq_len=seq_len))
+    writer.append(make_row("out_of_memory", seq_len=8192))
+    writer.document("environments", "e1", {"gpu": "a GPU", "torch": "2.13.0"})
+    writer.document("runs", "r1", {"environment": "e1", "copy_bandwidth_gb_s": 100.0, "lbench_commit": "abc"})
+    writer.close()
+    return tmp_path / "out"
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    results = read(folder)
+    assert [row.verdict for row in results.rows.values()] == ["ok", "ok", "ok", "out_of_memory"]
+    assert next(iter(results.rows.values())) == make_row(seq_len=1024)
+    assert not results.problems
+
+
+@given(st.floats(1e-9, 1e9), st.sampled_from(["ok", "wrong", "crashed"]), st.text(max_size=50))
+def test_a_row_survives_its_line(time_ms: float, verdict: str, reason: str) -> None:
+    row = make_row(verdict, time_ms)
+    row = Row(**{**row.__dict__, "reason": reason})
+    assert "\n" not in row.to_line()
+    assert Row.from_line(row.to_line()) == row
+
+
+def test_a_cut_off_last_line_is_told_and_the_rest_used(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    results = read(folder)
+    assert len(results.rows) == 3
+    assert "line 4 is cut off" in results.problems[0]
+
+
+def test_a_writer_cuts_the_torn_line_so_that_the_next_row_stands_alone(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    writer = Writer(folder)
+    writer.append(make_row(seq_len=16384))
+    writer.close()
+    results = read(folder)
+    assert len(results.rows) == 4
+    assert not results.problems
+
+
+@pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_is_found(folder: Path, position: float) -> None:
+    path = folder / "rows.jsonl"
+    data = bytearray(path.read_bytes())
+    first_end = data.index(b"\n")
+    data[int(first_end * position)] ^= 1
+    path.write_bytes(bytes(data))
+    results = read(folder)
+    assert len(results.rows) == 3
+    assert len(results.problems) == 1
+
+
+def test_the_last_row_of_a_key_stands(folder: Path) -> None:
+    writer = Writer(folder)
+    writer.append(make_row("crashed", seq_len=1024))
+    writer.close()
+    assert read(folder).rows[make_row(seq_len=1024).case.key].verdict == "crashed"
+
+
+def test_gzipped_rows_are_read(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert len(read(folder).rows) == 4
+    assert len(read(folder / "rows.jsonl.gz").rows) == 4
+
+
+def test_a_folder_without_rows_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no rows\.jsonl"):
+        read(tmp_path)
+
+
+def test_only_an_ok_row_has_times() -> None:
+    with pytest.raises(ValueError, match="has no times"):
+        Row(**{**make_row().__dict__, "verdict": "wrong"})
+
+
+def test_an_unknown_schema_is_told(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    line = json.loads(path.read_text().splitlines()[0])
+    path.write_text(json.dumps({**line, "schema": 99}) + "\n")
+    assert "schema 99" in read(folder).problems[0]
+
+
+def test_a_frame_has_every_column_and_nan_where_there_is_no_time(folder: Path) -> None:
+    frame = lbench.load(folder)
+    assert list(frame.columns[:14]) == [
+        *("suite", "backend", "mechanism", "pass", "device", "gpu", "dtype", "batch", "seq_len", "tokens"),
+        *("heads", "head_dim", "head_dim_v", "decay"),
+    ]
+    assert list(frame.columns[14:34]) == [
+        *("verdict", "reason", "time_ms", "time_ms_low", "time_ms_high", "samples", "ns_per_token"),
+        *("tokens_per_s", "enqueue_us", "compile_s", "peak_mib", "workspace_mib", "error_out", "error_grad"),
+        *("error_block", "floor_ms", "floor_share", "lbench_commit", "torch", "triton"),
+    ]
+    ok, failed = frame.iloc[0], frame.iloc[3]
+    assert ok.time_ms == pytest.approx(1.0045)
+    assert ok.ns_per_token == pytest.approx(1.0045e6 / 1024)
+    assert ok.workspace_mib == pytest.approx(0.5)
+    assert ok.error_grad == 3e-3
+    assert ok.floor_share == pytest.approx(ok.floor_ms / ok.time_ms)
+    assert math.isnan(failed.time_ms)
+    assert failed.samples == 0
