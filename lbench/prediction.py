@@ -1,0 +1,98 @@
+"""What a case will take, foretold from the shorter lengths of the same series that were measured already."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from lbench.case import Case
+from lbench.lengths import format_length
+from lbench.results import Row
+from lbench.timing import Stopping
+
+STEEPEST = 2.2
+"""No mechanism here grows faster than quadratically; a noisy pair of short lengths must not say so."""
+
+
+def reason_to_skip(
+    case: Case,
+    measured: Iterable[Row],
+    stopping: Stopping,
+    timeout_s: float,
+    memory_bytes: int | None,
+    memory_is_safe: bool,
+) -> str | None:
+    """Why `case` would not end well, with the prediction; None where it should be tried.
+
+    A shorter length that ran out of memory or time settles it. Where running out of memory is a clean error
+    (`memory_is_safe`, a GPU), the first length predicted not to fit is tried all the same: only that makes it
+    known where the limit lies.
+    """
+    related = [row for row in measured if _related(row.case, case)]
+    series = _series(case, related)
+    for row in related:
+        if row.verdict in ("out_of_memory", "timeout"):
+            return f"{row.verdict} already at {format_length(row.case.seq_len)}" + _memory_note(case, series)
+    memory = predicted_memory_bytes(case, series)
+    if memory is not None and memory_bytes is not None and memory > memory_bytes and not memory_is_safe:
+        return f"predicted to need {_gib(memory)} of {_gib(memory_bytes)} memory"
+    seconds = predicted_wall_s(case, series, stopping)
+    if seconds is not None and seconds > timeout_s:
+        return f"predicted to take {seconds:.0f} s, {timeout_s:.0f} s are allowed"
+    return None
+
+
+def predicted_memory_bytes(case: Case, series: list[Row]) -> float | None:
+    """Inputs and peak together, extrapolated from the two longest lengths measured."""
+    points = [(row.case.seq_len, row.memory["inputs"] + row.memory["peak"]) for row in series if row.memory]
+    return _extrapolate(points, case.seq_len)
+
+
+def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float | None:
+    """Sampling, verification and the two calls before them, extrapolated likewise."""
+    done = [row for row in series if row.times_ms]
+    call_ms = _extrapolate([(row.case.seq_len, min(row.times_ms)) for row in done], case.seq_len)
+    verify_s = _extrapolate([(row.case.seq_len, row.verify_s or 0.0) for row in done], case.seq_len)
+    if call_ms is None:
+        return None
+    calls = stopping.least_samples(call_ms * 1e-3) + 3
+    return calls * call_ms * 1e-3 + (verify_s or 0.0)
+
+
+def _related(shorter: Case, case: Case) -> bool:
+    """Whether two cases differ in length alone, at one batch or at one number of tokens."""
+    if shorter.seq_len >= case.seq_len or not (shorter.batch == case.batch or shorter.tokens == case.tokens):
+        return False
+    return dataclasses.replace(shorter, batch=case.batch, seq_len=case.seq_len) == case
+
+
+def _series(case: Case, related: list[Row]) -> list[Row]:
+    """Shorter lengths at the same batch, or where there are none at the same number of tokens."""
+    measured = [row for row in related if row.memory]
+    series = [row for row in measured if row.case.batch == case.batch] or measured
+    return sorted(series, key=lambda row: row.case.seq_len)
+
+
+def _extrapolate(points: list[tuple[int, float]], seq_len: int) -> float | None:
+    """A power law through the last two points; with one point, linear growth."""
+    points = [(length, value) for length, value in points if value > 0]
+    if not points:
+        return None
+    last_length, last = points[-1]
+    exponent = 1.0
+    if len(points) > 1:
+        length, value = points[-2]
+        slope = math.log(last / value) / math.log(last_length / length)
+        exponent = min(max(slope, 0.0), STEEPEST)
+    predicted: float = last * (seq_len / last_length) ** exponent
+    return predicted
+
+
+def _memory_note(case: Case, series: list[Row]) -> str:
+    memory = predicted_memory_bytes(case, series)
+    return "" if memory is None else f", predicted to need {_gib(memory)}"
+
+
+def _gib(size_bytes: float) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,200 @@
+"""Suites: TOML files that expand to cases. Flags of the command line replace their axes.
+
+title = "..."
+cell_timeout_s = 300
+[stopping]              # fields of lbench.timing.Stopping
+budget_s = 0.5
+[[sweep]]               # one or more; every axis is a value or a list
+mechanism = ["softmax", "lightning"]     # or backend = [...]
+pass = ["fwd", "fwdbwd"]
+seq = "1k..256k"
+tokens = "256k"         # or batch = 1
+heads = 16
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lbench import backends, mechanisms
+from lbench.case import Case
+from lbench.errors import UsageError, unknown
+from lbench.lengths import format_length, parse_length, parse_lengths
+from lbench.timing import Stopping
+
+AXES = (
+    "backend",
+    "mechanism",
+    "pass",
+    "seq",
+    "batch",
+    "tokens",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "head_dim_v",
+    "dtype",
+    "decay",
+    "inputs",
+    "seed",
+)
+EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
+TOP_KEYS = ("title", "cell_timeout_s", "stopping", "sweep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A named list of sweeps, each a mapping from axis to its values."""
+
+    name: str
+    title: str = ""
+    cell_timeout_s: float = 300.0
+    """Wall time one case may take, compilation included."""
+    stopping: Stopping = field(default_factory=Stopping)
+    sweeps: tuple[Mapping[str, Any], ...] = ()
+
+    def override(self, axes: Mapping[str, Any]) -> Suite:
+        """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
+        for first, second in EXCLUSIVE:
+            if first in axes and second in axes and not _user_functions_only(axes):
+                raise UsageError(f"--{first} and --{second} exclude each other; give one of them")
+        replaced = {other for pair in EXCLUSIVE for axis in pair if axis in axes for other in pair}
+        sweeps = tuple(
+            {**{axis: value for axis, value in sweep.items() if axis not in replaced}, **axes}
+            for sweep in self.sweeps
+        )
+        return dataclasses.replace(self, sweeps=sweeps)
+
+    def cases(self, device: str) -> list[Case]:
+        """All cases for `cuda` or `cpu`, each once, ordered by backend, pass and length."""
+        cases = {case.key: case for sweep in self.sweeps for case in _expand(sweep, device)}
+        if not cases:
+            raise UsageError(f"suite {self.name!r} has no case")
+        return sorted(cases.values(), key=_order)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved suite, as kept beside the rows."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "cell_timeout_s": self.cell_timeout_s,
+            "stopping": dataclasses.asdict(self.stopping),
+            "sweep": [dict(sweep) for sweep in self.sweeps],
+        }
+
+
+def names() -> list[str]:
+    """Names of the suites that come with lbench, sorted."""
+    return sorted(
+        path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml")
+    )
+
+
+def describe(name: str) -> str:
+    """The title of a suite."""
+    return load(name).title
+
+
+def load(name: str) -> Suite:
+    """The suite of that name, or of a TOML file given by its path."""
+    if name.endswith(".toml"):
+        path: Any = Path(name)
+        if not path.is_file():
+            raise UsageError(
+                f"there is no suite file {name}; `lbench list suites` shows those that come along"
+            )
+    elif name in names():
+        path = _folder() / f"{name}.toml"
+    else:
+        raise unknown("suite", name, names())
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {name} is no valid TOML: {error}") from error
+    return _parse(path.name.removesuffix(".toml"), content)
+
+
+def _folder() -> Any:
+    # A checkout keeps the suites beside the package, a wheel inside it.
+    beside = Path(__file__).parent.parent / "suites"
+    return beside if (beside / "quick-cpu.toml").is_file() else resources.files("lbench.suites")
+
+
+def _parse(name: str, content: dict[str, Any]) -> Suite:
+    def check(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+        for key in given:
+            if key not in known:
+                raise UsageError(f"suite {name}, {where}: {unknown('key', key, known)}")
+
+    stopping_fields = tuple(entry.name for entry in dataclasses.fields(Stopping))
+    check(content, TOP_KEYS, "top level")
+    check(content.get("stopping", {}), stopping_fields, "[stopping]")
+    for sweep in content.get("sweep", []):
+        check(sweep, AXES, "[[sweep]]")
+    return Suite(
+        name=name,
+        title=content.get("title", ""),
+        cell_timeout_s=float(content.get("cell_timeout_s", 300.0)),
+        stopping=Stopping(**content.get("stopping", {})),
+        sweeps=tuple(content.get("sweep", [])),
+    )
+
+
+def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
+    axes = {axis: _values(axis, value) for axis, value in sweep.items()}
+    who = _who(axes.pop("backend", None), axes.pop("mechanism", None))
+    lengths = axes.pop("seq", [1024])
+    for (backend, mechanism), seq_len in itertools.product(who, lengths):
+        for point in itertools.product(*axes.values()):
+            fields = dict(zip(axes, point, strict=True))
+            if "tokens" in fields:
+                fields["batch"] = _batch(fields.pop("tokens"), seq_len)
+            fields = {"pass_name" if name == "pass" else name: value for name, value in fields.items()}
+            yield Case(backend=backend, mechanism=mechanism, seq_len=seq_len, device=device, **fields)
+
+
+def _who(chosen: list[str] | None, of_mechanisms: list[str] | None) -> list[tuple[str, str]]:
+    """(backend, mechanism) pairs of a sweep."""
+    if chosen is not None and chosen != ["all"]:
+        mechanism = of_mechanisms[0] if of_mechanisms else ""
+        loaded = [backends.load(name, mechanism) for name in chosen]
+        return [(backend.name, backend.mechanism) for backend in loaded]
+    wanted = of_mechanisms if of_mechanisms is not None else mechanisms.names()
+    for name in wanted:
+        mechanisms.load(name)
+    loaded = [backend for backend in map(backends.load, backends.names()) if backend.mechanism in wanted]
+    return [(backend.name, backend.mechanism) for backend in loaded]
+
+
+def _values(axis: str, value: Any) -> list[Any]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if axis == "seq":
+        return [length for text in values for length in parse_lengths(str(text))]
+    if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v"):
+        return [parse_length(str(text)) for text in values]
+    return values
+
+
+def _batch(tokens: int, seq_len: int) -> int:
+    if tokens % seq_len:
+        raise UsageError(
+            f"{tokens} tokens cannot be split into sequences of {format_length(seq_len)} ({seq_len}); "
+            f"choose --tokens as a multiple of every length"
+        )
+    return tokens // seq_len
+
+
+def _order(case: Case) -> tuple[Any, ...]:
+    return (case.mechanism, case.backend, case.pass_name, case.seq_len * case.batch, case.seq_len)
+
+
+def _user_functions_only(axes: Mapping[str, Any]) -> bool:
+    chosen = axes.get("backend")
+    return bool(chosen) and all(":" in name for name in chosen)

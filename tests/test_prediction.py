@@ -1,0 +1,94 @@
+"""What is skipped before it is tried, and why."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rows import make_row
+
+from lbench.case import Case
+from lbench.prediction import predicted_memory_bytes, predicted_wall_s, reason_to_skip
+from lbench.timing import Stopping
+
+STOPPING = Stopping()
+
+
+def case_at(seq_len: int, **fields) -> Case:
+    return make_row(seq_len=seq_len, **fields).case
+
+
+def series(exponent: float, lengths=(1024, 2048, 4096)):
+    return [
+        make_row(
+            seq_len=length,
+            time_ms=100 * (length / 1024) ** exponent,
+            memory_bytes=int(2**20 * (length / 1024) ** exponent) - 2**20 + 2**20,
+        )
+        for length in lengths
+    ]
+
+
+@given(st.floats(0.0, 2.0))
+def test_a_power_law_is_continued(exponent: float) -> None:
+    rows = series(exponent)
+    wall_s = predicted_wall_s(case_at(65536), rows, STOPPING)
+    call_s = 0.1 * 64**exponent
+    assert wall_s == pytest.approx((STOPPING.least_samples(call_s) + 3) * call_s + 0.1, rel=1e-6)
+
+
+def test_memory_counts_the_inputs() -> None:
+    rows = [make_row(seq_len=1024, memory_bytes=3 * 2**20)]
+    assert predicted_memory_bytes(case_at(2048), rows) == pytest.approx(8 * 2**20)
+
+
+def test_what_would_take_too_long_is_skipped_with_the_prediction() -> None:
+    reason = reason_to_skip(case_at(65536), series(2.0), STOPPING, 60, None, False)
+    assert reason is not None
+    assert "predicted to take" in reason
+    assert "60 s are allowed" in reason
+
+
+def test_what_fits_is_tried() -> None:
+    assert reason_to_skip(case_at(8192), series(1.0), STOPPING, 60, 2**40, False) is None
+
+
+def test_memory_settles_it_only_where_running_out_would_harm() -> None:
+    rows = series(2.0)
+    assert "memory" in (reason_to_skip(case_at(65536), rows, STOPPING, 1e9, 2**30, False) or "")
+    assert reason_to_skip(case_at(65536), rows, STOPPING, 1e9, 2**30, True) is None
+
+
+@pytest.mark.parametrize("verdict", ["out_of_memory", "timeout"])
+def test_a_shorter_failure_settles_the_longer(verdict: str) -> None:
+    rows = [*series(1.0), make_row(verdict, seq_len=8192)]
+    assert f"{verdict} already at 8k" in (
+        reason_to_skip(case_at(16384), rows, STOPPING, 60, None, True) or ""
+    )
+    assert reason_to_skip(case_at(4096), rows, STOPPING, 60, None, True) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"backend": "gla_eager"}, {"pass_name": "fwdbwd"}, {"head_dim": 64}, {"batch": 3}, {"dtype": "fp32"}],
+)
+def test_other_series_say_nothing(other: dict) -> None:
+    rows = [make_row("out_of_memory", seq_len=8192, **other)]
+    assert reason_to_skip(case_at(16384), rows, STOPPING, 60, None, True) is None
+
+
+def test_constant_tokens_are_a_series() -> None:
+    rows = [make_row("timeout", seq_len=8192, batch=4)]
+    assert reason_to_skip(case_at(16384, batch=2), rows, STOPPING, 60, None, True)
+
+
+def test_where_two_series_meet_the_one_at_the_same_batch_is_continued() -> None:
+    at_batch_1 = [make_row(seq_len=length, time_ms=length / 1024) for length in (1024, 2048)]
+    at_4k_tokens = [make_row(seq_len=length, batch=4096 // length, time_ms=4.0) for length in (1024, 2048)]
+    alone = predicted_reason(at_batch_1)
+    assert predicted_reason(at_batch_1 + at_4k_tokens) == alone
+    assert "predicted to take" in (predicted_reason(at_4k_tokens) or "")
+
+
+def predicted_reason(rows):
+    return reason_to_skip(case_at(4096), rows, STOPPING, 0.01, None, False)

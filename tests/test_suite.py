@@ -1,0 +1,91 @@
+"""Suites: files, axes and overrides."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbench import suite
+from lbench.errors import UsageError
+from lbench.suite import Suite
+
+
+def cases_of(**axes):
+    return Suite(name="t", sweeps=({"backend": ["lightning_eager"], **axes},)).cases("cpu")
+
+
+@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_suite_expands(name: str, device: str) -> None:
+    loaded = suite.load(name)
+    cases = loaded.cases(device)
+    assert len({case.key for case in cases}) == len(cases)
+    assert loaded.title
+
+
+def test_axes_multiply() -> None:
+    assert len(cases_of(**{"pass": ["fwd", "fwdbwd"], "seq": "1k..8k", "heads": [4, 8]})) == 16
+
+
+def test_tokens_divide_into_a_batch() -> None:
+    assert [(case.batch, case.seq_len) for case in cases_of(tokens="8k", seq="1k..8k")] == [
+        (8, 1024),
+        (4, 2048),
+        (2, 4096),
+        (1, 8192),
+    ]
+
+
+def test_a_point_of_two_sweeps_is_one_case() -> None:
+    sweeps = ({"backend": "lightning_eager", "seq": "1k,2k", "batch": 1},) * 2
+    assert len(Suite(name="t", sweeps=sweeps).cases("cpu")) == 2
+
+
+def test_batch_takes_the_place_of_tokens() -> None:
+    loaded = suite.load("headline").override({"batch": ["2"], "backend": ["lightning_eager"]})
+    assert {case.batch for case in loaded.cases("cuda")} == {2}
+
+
+def test_a_mechanism_takes_the_place_of_backends() -> None:
+    loaded = suite.load("quick-cpu").override({"mechanism": ["gla"]})
+    assert {case.mechanism for case in loaded.cases("cpu")} == {"gla"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"batch": ["2"], "tokens": ["8k"]}, "exclude each other"),
+        ({"backend": ["lightning_eager"], "mechanism": ["gla"]}, "exclude each other"),
+        ({"tokens": ["5000"]}, "cannot be split"),
+        ({"backend": ["lightning_egaer"]}, "did you mean lightning_eager"),
+        ({"mechanism": ["softmx"]}, "did you mean softmax"),
+        ({"heads": ["many"]}, "no whole number"),
+        ({"dtype": ["fp8"]}, "unknown dtype"),
+    ],
+)
+def test_axes_that_cannot_be(axes: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        suite.load("quick-cpu").override(axes).cases("cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("titel = 'x'", "did you mean title"),
+        ("[stopping]\nbudget = 1", "did you mean budget_s"),
+        ("[[sweep]]\nlength = '1k'", "unknown key 'length'"),
+        ("[[sweep", "no valid TOML"),
+        ("title = 'empty'", "has no case"),
+    ],
+)
+def test_a_broken_file_is_told(tmp_path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        suite.load(str(path)).cases("cpu")
+
+
+def test_an_unknown_suite_is_suggested() -> None:
+    with pytest.raises(UsageError, match="did you mean headline"):
+        suite.load("headlin")
+    with pytest.raises(UsageError, match="no suite file"):
+        suite.load("missing.toml")
