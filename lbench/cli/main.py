@@ -1,0 +1,58 @@
+"""`lbench`: registers the commands; an error meant for a person becomes one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import lbench
+from lbench.cli import doctor, export, list, plot, run, table
+from lbench.errors import UsageError
+
+app = typer.Typer(
+    help="Benchmark long-context sequence mixers: run a sweep, plot it, tabulate it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.command)
+app.command("plot")(plot.command)
+app.command("table")(table.command)
+app.command("export")(export.command)
+app.command("list")(list.command)
+app.command("doctor")(doctor.command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lbench {lbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line. Exit codes: 0 done, 1 a check failed, 2 usage, 3 undecided, 130 interrupted."""
+    try:
+        app(arguments)
+    except UsageError as error:
+        sys.exit(_say(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _say(error: UsageError) -> int:
+    print(f"lbench: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,130 @@
+"""How a sweep looks while it runs: a live display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from lbench.lengths import format_length
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from lbench.case import Case
+    from lbench.results import Row
+    from lbench.runner import Sweep
+
+COLOURS = {
+    "ok": "green",
+    "unsupported": "dim",
+    "unavailable": "dim",
+    "skipped": "dim",
+    "out_of_memory": "yellow",
+}
+RECENT = 12
+
+
+def show(sweep: Sweep) -> Counter[str]:
+    """Runs a sweep to its end with its progress on standard error; how often each verdict came."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    device = sweep.device
+    console.print(
+        f"{sweep.suite.name}: {len(sweep.todo)} of {len(sweep.cases)} cases to do on {device.name} "
+        f"(copy bandwidth {device.copy_bandwidth_gb_s:,.0f} GB/s)",
+        highlight=False,
+    )
+    counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "nothing to do"
+    console.print(told, highlight=False)
+    return counts
+
+
+def summary(row: Row) -> str:
+    """One row in a few words: its median and per-token time, or its verdict and reason."""
+    from lbench.statistics import median, median_interval
+
+    if row.verdict != "ok":
+        return f"{row.verdict}: {row.reason}"
+    time_ms = median(row.times_ms)
+    low, high = median_interval(row.times_ms)
+    spread = (high - low) / 2 / time_ms
+    return f"{time_ms:.4g} ms \u00b1{spread:.1%}, {time_ms * 1e6 / row.case.tokens:.4g} ns/token"
+
+
+def _name(case: Case) -> str:
+    return f"{case.backend} {case.pass_name} {format_length(case.batch)} x {format_length(case.seq_len)}"
+
+
+def _plain(sweep: Sweep) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    total = len(sweep.todo)
+    for row in sweep.measure():
+        counts[row.verdict] += 1
+        print(f"[{counts.total()}/{total}] {_name(row.case)}: {summary(row)}", file=sys.stderr, flush=True)
+    return counts
+
+
+def _live(sweep: Sweep, console: Console) -> Counter[str]:
+    from rich.live import Live
+
+    view = _View(total=len(sweep.todo))
+    with Live(get_renderable=view.render, console=console, refresh_per_second=4):
+        for row in sweep.measure(starting=view.start):
+            view.finish(row)
+    return view.counts
+
+
+class _View:
+    """What the live display shows: a bar, the case in hand and the last rows."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.counts: Counter[str] = Counter()
+        self.recent: deque[Row] = deque(maxlen=RECENT)
+        self.current: Case | None = None
+        self.started = self.case_started = time.monotonic()
+        self.walls: list[float] = []
+
+    def start(self, case: Case) -> None:
+        self.current, self.case_started = case, time.monotonic()
+
+    def finish(self, row: Row) -> None:
+        self.counts[row.verdict] += 1
+        self.recent.append(row)
+        self.walls.append(row.wall_s or 0.0)
+        self.current = None
+
+    def _remaining(self) -> str:
+        left = self.total - self.counts.total()
+        if not self.walls:
+            return "estimating"
+        return f"about {_clock(statistics.fmean(self.walls[-30:]) * left)} left"
+
+    def render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True)
+        rows.add_column(no_wrap=True, overflow="ellipsis")
+        for row in self.recent:
+            rows.add_row(_name(row.case), Text(summary(row), style=COLOURS.get(row.verdict, "red")))
+        done = self.counts.total()
+        head = f"{done}/{self.total} cases, {_clock(time.monotonic() - self.started)}, {self._remaining()}"
+        now = ""
+        if self.current is not None:
+            now = f"{_name(self.current)} \u2026 {time.monotonic() - self.case_started:.0f} s"
+        bar = ProgressBar(total=max(self.total, 1), completed=done, width=40)
+        return Group(rows, bar, Text(head), Text(now, style="bold"))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,249 @@
+"""`lbench run`, whole, on a CPU: what it keeps, what it refuses, what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lbench import results
+
+TINY = ("--heads", 2, "--head-dim", 16, "--device", "cpu", "--in-process", "--budget", 0.01)
+
+FUNCTIONS = '''
+"""Functions of a user: right, wrong, broken and deadly."""
+import ctypes, os, sys, time
+import torch
+from lbench.backends.lightning_eager import chunked
+
+def right(q, k, v, slopes):
+    return chunked(q, k, v, slopes, 16)
+
+def forgets_decay(q, k, v, slopes):
+    return chunked(q, k, v, slopes * 0, 16)
+
+def raises(q, k, v, slopes):
+    raise RuntimeError("no such luck")
+
+def wrong_shape(q, k, v, slopes):
+    return q[:, :1]
+
+def deadly(q, k, v, slopes):
+    print("a library that prints to standard output")
+    length = q.shape[1]
+    if length == 17:
+        os._exit(3)
+    if length == 18:
+        ctypes.string_at(0)
+    if length == 20:
+        time.sleep(3600)
+    return chunked(q, k, v, slopes, 16)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS)
+    return path
+
+
+def rows_of(folder: Path) -> list[results.Row]:
+    return list(results.read(folder).rows.values())
+
+
+def test_a_sweep_ends_with_rows_documents_and_a_way_on(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = cli(
+        *("run", "--backend", "lightning_eager,softmax_eager", "--pass", "fwd,fwdbwd", "--seq", "16..64"),
+        *("--out", out, *TINY),
+    )
+    assert code == 0, stderr
+    rows = rows_of(out)
+    assert [row.verdict for row in rows] == ["ok"] * 12
+    assert all(row.times_ms and row.enqueue_us and row.memory["peak"] > 0 for row in rows)
+    assert {"o", "dq", "dk", "dv"} <= set(rows[-1].errors)
+    assert f"lbench plot {out}" in stderr
+    assert not stdout
+    (run,) = results.read(out).runs.values()
+    assert run["suite"]["sweep"][0]["seq"] == ["16..64"]
+    assert run["copy_bandwidth_gb_s"] > 0
+
+
+def test_a_resume_goes_on_and_a_second_run_needs_its_own_folder(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("run", "--backend", "lightning_eager", "--pass", "fwd", "--out", out, *TINY)
+    assert cli(*arguments, "--seq", "16")[0] == 0
+    before = (out / "rows.jsonl").read_bytes()
+    code, _, stderr = cli(*arguments, "--seq", "16..32")
+    assert (code, "add --resume" in stderr) == (2, True)
+    assert (out / "rows.jsonl").read_bytes() == before
+    code, _, stderr = cli(*arguments, "--seq", "16..32", "--resume")
+    assert code == 0, stderr
+    assert "1 of 2 cases to do" in stderr
+    assert (out / "rows.jsonl").read_bytes().startswith(before)
+    assert len(rows_of(out)) == 2
+
+
+def test_a_torn_last_line_is_told_and_measured_again(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (
+        "run",
+        "--backend",
+        "lightning_eager",
+        "--seq",
+        "16..32",
+        "--pass",
+        "fwd",
+        "--out",
+        out,
+        *TINY,
+    )
+    assert cli(*arguments)[0] == 0
+    path = out / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    code, _, stderr = cli(*arguments, "--resume")
+    assert code == 0
+    assert "line 2 is cut off" in stderr
+    assert "1 of 2 cases to do" in stderr
+    assert len(rows_of(out)) == 2
+    assert not results.read(out).problems
+
+
+def test_without_out_each_run_makes_its_own_folder(cli, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert cli("run", "--backend", "lightning_eager", "--seq", "16", "--pass", "fwd", *TINY)[0] == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("decode_of", ["lightning_eager", "softmax_eager", "mamba1_eager"])
+def test_decoding_steps_are_measured(cli, tmp_path: Path, decode_of: str) -> None:
+    code, _, stderr = cli(
+        "run", "--backend", decode_of, "--seq", "16..32", "--pass", "decode", "--out", tmp_path / "out", *TINY
+    )
+    assert code == 0, stderr
+    rows = rows_of(tmp_path / "out")
+    assert [row.verdict for row in rows] == ["ok", "ok"], [row.reason for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("function", "verdict", "reason"),
+    [
+        ("right", "ok", ""),
+        ("forgets_decay", "wrong", "o"),
+        ("raises", "failed", "RuntimeError: no such luck"),
+        ("wrong_shape", "failed", "has shape"),
+    ],
+)
+def test_a_users_function_is_verified_and_timed(
+    cli, tmp_path: Path, mine: Path, function: str, verdict: str, reason: str
+) -> None:
+    code, _, stderr = cli(
+        *("run", "--backend", f"{mine}:{function}", "--mechanism", "lightning", "--seq", "64..128"),
+        *("--pass", "fwd", "--dtype", "fp32", "--out", tmp_path / "out", *TINY),
+    )
+    assert code == 0, stderr
+    rows = rows_of(tmp_path / "out")
+    assert [row.verdict for row in rows] == [verdict] * 2, [row.reason for row in rows]
+    assert reason in rows[0].reason
+    assert bool(rows[0].times_ms) == (verdict == "ok")
+    if verdict == "wrong":
+        assert rows[0].errors["o"]["rms"] > rows[0].limits["o"]["rms"]
+
+
+def test_a_sweep_survives_exit_segfault_and_hang(cli, tmp_path: Path, mine: Path) -> None:
+    code, _, stderr = cli(
+        *("run", "--backend", f"{mine}:deadly", "--mechanism", "lightning", "--seq", "16,17,18,19,20,24"),
+        *("--pass", "fwd", "--heads", 2, "--head-dim", 16, "--device", "cpu", "--budget", 0.01),
+        *("--cell-timeout", 25, "--out", tmp_path / "out"),
+    )
+    assert code == 0, stderr
+    rows = {row.case.seq_len: row for row in rows_of(tmp_path / "out")}
+    verdicts = {length: row.verdict for length, row in rows.items()}
+    assert verdicts == {16: "ok", 17: "crashed", 18: "crashed", 19: "ok", 20: "timeout", 24: "skipped"}
+    assert "exit code 3" in rows[17].reason
+    assert "SIGSEGV" in rows[18].reason
+    assert "timeout already at 20" in rows[24].reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--seq", "256k..1k"), "runs backwards"),
+        (("--seq", "1q"), "no whole number"),
+        (("--seq", "0"), "allowed are 1"),
+        (("--seq", "1k..100k"), "64k and 128k"),
+        (("--batch", "2", "--tokens", "8k"), "exclude each other"),
+        (("--tokens", "5000"), "cannot be split"),
+        (("--backend", "softmax_eagre"), "did you mean softmax_eager"),
+        (("--mechanism", "lightening"), "did you mean lightning"),
+        (("--pass", "forward"), "unknown pass"),
+        (("--dtype", "fp8"), "unknown dtype"),
+        (("--heads", "6", "--kv-heads", "4"), "cannot be shared"),
+        (("nosuchsuite",), "unknown suite"),
+        (("--device", "tpu"), "allowed are cpu, cuda"),
+        (("--resume",), "needs --out"),
+        (("--backend", "nowhere.py:f", "--mechanism", "lightning"), "nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, arguments, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = cli("run", *arguments, "--in-process")
+    assert (code, stdout) == (2, "")
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_not_there(cli, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    code, _, stderr = cli("run", "--device", "cuda", "--out", tmp_path / "out", "--in-process")
+    assert code == 2
+    assert "use --device cpu" in stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or not Path("/proc").exists(), reason="needs /proc")
+def test_an_unwritable_out(cli) -> None:
+    code, _, stderr = cli("run", "--out", "/proc/lbench", *TINY)
+    assert code == 2
+    assert "choose another --out" in stderr
+
+
+def test_rows_of_another_environment_are_not_mixed_in_silence(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("run", "--backend", "lightning_eager", "--pass", "fwd", "--out", out, *TINY)
+    assert cli(*arguments, "--seq", "16")[0] == 0
+    (path,) = (out / "environments").iterdir()
+    record = json.loads(path.read_text())
+    path.unlink()
+    (path.parent / "elsewhere.json").write_text(json.dumps({**record, "torch": "1.0"}))
+    code, _, stderr = cli(*arguments, "--seq", "32", "--resume")
+    assert code == 2
+    assert "torch differ" in stderr
+    assert cli(*arguments, "--seq", "32", "--resume", "--other-environment")[0] == 0
+
+
+def test_interrupting_keeps_the_rows(tmp_path: Path) -> None:
+    import signal
+
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lbench", "run", "--backend", "lightning_eager", "--seq", "1k..64k"]
+    command += ["--pass", "fwd", "--device", "cpu", "--budget", "3", "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("[1/"):
+                process.send_signal(signal.SIGINT)
+                break
+        process.stderr.read()
+    assert process.returncode == 130
+    assert len(rows_of(out)) == 1

@@ -1,0 +1,89 @@
+"""Imports run one way, and the light parts stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lbench
+
+ROOT = Path(lbench.__file__).parent
+LAYERS = (
+    {"errors", "statistics"},
+    {"lengths"},
+    {"case", "timing", "memory", "environment", "__init__", "__main__"},
+    {"mechanisms"},
+    {"backends", "results"},
+    {"workload", "suite", "metrics", "prediction", "isolation"},
+    {"verify", "frame"},
+    {"worker", "doctor"},
+    {"runner", "table", "export", "plot"},
+    {"cli"},
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+UPWARDS = {
+    # Entry points and the lazy public names of the package.
+    ("__init__", "frame"),
+    ("__main__", "cli"),
+    # The yardstick of an error limit is the mechanism's eager backend; the worker's function in-process.
+    ("isolation", "worker"),
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    parts: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            parts |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lbench.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "lbench":
+            parts |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lbench."):
+            parts.add((node.module or "").split(".")[1])
+    return parts
+
+
+def test_imports_run_downwards() -> None:
+    for path in ROOT.rglob("*.py"):
+        part = part_of(path)
+        assert part in RANK, f"{path.name} has no layer: add it to LAYERS and to DESIGN.md"
+        for imported in imported_parts(path) - {part}:
+            allowed = RANK[imported] < RANK[part] or (part, imported) in UPWARDS
+            assert allowed, f"{path.relative_to(ROOT)} imports {imported}, which is not below it"
+
+
+def test_kernels_import_torch_and_triton_alone() -> None:
+    kernels = ROOT.parent / "kernels" / "lightning_attention"
+    for path in kernels.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for name in names:
+                top = name.split(".")[0]
+                assert top in {"torch", "triton", "lightning_attention", *sys.stdlib_module_names}, (
+                    f"{path}: {name}"
+                )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"]])
+def test_help_and_list_import_neither_torch_nor_pandas(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from lbench.cli.main import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'triton', 'pandas', 'matplotlib', 'numpy', 'fla', 'flash_attn', 'mamba_ssm'}\n"
+        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
