@@ -1,0 +1,175 @@
+"""What the public functions accept. Errors say what was given and what is allowed."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+
+import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+MIN_DIM = 16
+MAX_DIM = 256
+LARGEST_SCALE = 1e30  # the backward pass divides by scale in fp32
+MAX_TOKENS = 2**31 - 128  # positions are 32-bit, offsets 64-bit
+
+_checked_slopes = WeakIdKeyDictionary()  # tensor -> version at which its values were found good
+
+
+def check_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    scale: float,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+) -> None:
+    """Raise ValueError unless these are inputs of `lightning_attention`."""
+    _check_qkv(q, k, v, ("B", "T", "H"))
+    batch, num_tokens, heads, dim = q.shape
+    if num_tokens > MAX_TOKENS:
+        raise ValueError(f"q has T = {num_tokens}; allowed is up to {MAX_TOKENS} tokens a sequence")
+    _check_slopes(slopes, q, heads)
+    _check_scale(scale)
+    num_states = batch
+    if cu_seqlens is not None:
+        _check_cu_seqlens(cu_seqlens, q)
+        num_states = cu_seqlens.shape[0] - 1
+    if initial_state is not None:
+        _check_state("initial_state", initial_state, q, (num_states, heads, dim, v.shape[-1]))
+
+
+def check_step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    state: torch.Tensor,
+    scale: float,
+    inplace: bool,
+) -> None:
+    """Raise ValueError unless these are inputs of `lightning_attention_step`."""
+    _check_qkv(q, k, v, ("B", "H"))
+    batch, heads, dim = q.shape
+    _check_slopes(slopes, q, heads)
+    _check_scale(scale)
+    _check_state("state", state, q, (batch, heads, dim, v.shape[-1]))
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
+        raise ValueError(
+            "lightning_attention_step has no gradient and an input requires one; "
+            "call it under torch.no_grad()"
+        )
+    dense = state.stride()[2:] == (v.shape[-1], 1)
+    overlaps = any(stride == 0 and size > 1 for stride, size in zip(state.stride(), state.shape, strict=True))
+    if inplace and (overlaps or not dense):
+        raise ValueError(
+            f"state has strides {state.stride()}; inplace=True needs a state that does not overlap itself "
+            f"and whose last two dims are dense, strides (..., {v.shape[-1]}, 1)"
+        )
+
+
+def check_device(q: torch.Tensor) -> None:
+    """Raise RuntimeError unless the kernels can run where q is."""
+    if not _has_triton():
+        raise RuntimeError(
+            "lightning_attention needs the package triton, which is not installed: pip install triton"
+        )
+    from .launch import kernels_are_interpreted
+
+    if kernels_are_interpreted():
+        if q.dtype is torch.bfloat16:
+            raise ValueError(
+                "q is torch.bfloat16 and TRITON_INTERPRET is set; Triton's interpreter gets bf16 products "
+                "wrong without an error, so allowed there are torch.float16 and torch.float32"
+            )
+    elif q.device.type != "cuda":
+        raise RuntimeError(
+            f"q is on {q.device}; lightning_attention needs an NVIDIA GPU (for tests without one, set the "
+            "environment variable TRITON_INTERPRET=1 before the first call)"
+        )
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _check_qkv(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tuple[str, ...]) -> None:
+    given = f"q {_describe(q)}, k {_describe(k)}, v {_describe(v)}"
+    names = ", ".join(leading)
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, torch.Tensor):
+            raise ValueError(f"{name} is a {type(x).__name__}; allowed is a torch.Tensor")
+    if (
+        any(x.dim() != len(leading) + 1 for x in (q, k, v))
+        or q.shape != k.shape
+        or q.shape[:-1] != v.shape[:-1]
+    ):
+        raise ValueError(f"given {given}; allowed are q and k [{names}, D], v [{names}, E]")
+    if 0 in q.shape:
+        raise ValueError(f"given {given}; allowed are sizes of at least 1")
+    if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
+        allowed = ", ".join(str(dtype) for dtype in DTYPES)
+        raise ValueError(f"given {given}; allowed is one dtype for all three, of {allowed}")
+    if k.device != q.device or v.device != q.device:
+        raise ValueError(f"given {given}; allowed is one device for all three")
+    for name, dim in (("D", q.shape[-1]), ("E", v.shape[-1])):
+        if not MIN_DIM <= dim <= MAX_DIM:
+            raise ValueError(f"given {name} = {dim} ({given}); allowed is {MIN_DIM} to {MAX_DIM}")
+
+
+def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int) -> None:
+    good = isinstance(slopes, torch.Tensor) and slopes.shape == (heads,) and slopes.dtype is torch.float32
+    if not good or slopes.device != q.device:
+        raise ValueError(f"slopes is {_describe(slopes)}; allowed is [{heads}] torch.float32 on {q.device}")
+    if slopes.requires_grad and torch.is_grad_enabled():
+        raise ValueError("slopes requires a gradient, and none is computed for it; pass slopes.detach()")
+    if slopes.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # reading values is not allowed while a CUDA graph is captured
+    version = -1 if slopes.is_inference() else slopes._version
+    if _checked_slopes.get(slopes) == version:
+        return
+    low, high = slopes.min().item(), slopes.max().item()
+    if not (low >= 0.0 and math.isfinite(high)):
+        raise ValueError(
+            f"slopes has values from {low} to {high}; allowed are finite values >= 0 (0: no decay)"
+        )
+    _checked_slopes[slopes] = version
+
+
+def _check_scale(scale: float) -> None:
+    good = isinstance(scale, int | float) and (scale == 0 or 1 / LARGEST_SCALE <= abs(scale) <= LARGEST_SCALE)
+    if not good:
+        raise ValueError(
+            f"scale is {scale!r}; allowed is a Python number, 0 or of size 1e-30 to {LARGEST_SCALE:.0e}"
+        )
+
+
+def _check_state(name: str, state: torch.Tensor, q: torch.Tensor, shape: tuple[int, ...]) -> None:
+    good = isinstance(state, torch.Tensor) and state.shape == shape and state.dtype is torch.float32
+    if not good or state.device != q.device:
+        raise ValueError(
+            f"{name} is {_describe(state)}; allowed is {list(shape)} torch.float32 on {q.device}"
+        )
+
+
+def _check_cu_seqlens(cu_seqlens: torch.Tensor, q: torch.Tensor) -> None:
+    good = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dim() == 1 and cu_seqlens.shape[0] >= 2
+    if not good or cu_seqlens.dtype not in (torch.int32, torch.int64) or cu_seqlens.device != q.device:
+        raise ValueError(
+            f"cu_seqlens is {_describe(cu_seqlens)}; "
+            f"allowed is [N + 1] torch.int32 or torch.int64 on {q.device}, N >= 1"
+        )
+    if q.shape[0] != 1:
+        raise ValueError(
+            f"cu_seqlens was given with B = {q.shape[0]}; allowed is B = 1, the documents one after another"
+        )
+
+
+def _describe(x: object) -> str:
+    return (
+        f"{list(x.shape)} {x.dtype} on {x.device}" if isinstance(x, torch.Tensor) else f"a {type(x).__name__}"
+    )

@@ -1,0 +1,89 @@
+"""The public functions: check what was given, then run."""
+
+from __future__ import annotations
+
+import torch
+
+from .checks import check_attention, check_device, check_step
+
+
+def lightning_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    *,
+    scale: float = 1.0,
+    initial_state: torch.Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Causal linear attention with decay: `S_t = exp(-slope_h) S_(t-1) + k_t v_t^T`, `o_t = scale * q_t S_t`.
+
+    Lightning Attention-2 (arXiv 2401.04658, Algorithms 1 and 2), without its outer normaliser. Time and
+    memory are linear in T. Differentiable once in q, k, v and initial_state; backward keeps only the inputs.
+
+    Args:
+        q: `[B, T, H, D]`, bf16, fp16 or fp32, D from 16 to 256, any T >= 1.
+        k: `[B, T, H, D]`, the dtype of q.
+        v: `[B, T, H, E]`, the dtype of q, E from 16 to 256.
+        slopes: `[H]` fp32, finite and >= 0 (0: no decay), without gradient. The values are checked at the
+            first use of a tensor and after it changed, which waits for the GPU; so keep slopes in a buffer.
+        scale: factor of the output, a Python number: 0 or of size 1e-30 to 1e30.
+        initial_state: `[B, H, D, E]` fp32 (`[N, H, D, E]` with cu_seqlens), the state before the first token;
+            zero if None.
+        output_final_state: also return the state after the last token.
+        cu_seqlens: `[N + 1]` int32 or int64 on the device of q, rising from 0 to T: token `cu_seqlens[n]` is
+            the first of document n, B is 1, documents do not see each other, empty ones are allowed. The
+            values are not checked (that would wait for the GPU); tokens of no document get no output, nothing
+            out of bounds is read.
+
+    Returns:
+        o `[B, T, H, E]` in the dtype of q, contiguous, and the final state (as initial_state) or None.
+
+    Raises:
+        ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
+        RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
+    """
+    check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
+    check_device(q)
+    from .autograd import LightningAttention
+
+    return LightningAttention.apply(
+        q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state)
+    )
+
+
+def lightning_attention_step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    state: torch.Tensor,
+    *,
+    scale: float = 1.0,
+    inplace: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token of `lightning_attention` from a carried state, for decoding; without gradient.
+
+    Args:
+        q: `[B, H, D]`, bf16, fp16 or fp32, D from 16 to 256.
+        k: `[B, H, D]`, the dtype of q.
+        v: `[B, H, E]`, the dtype of q, E from 16 to 256.
+        slopes: `[H]` fp32, finite and >= 0.
+        state: `[B, H, D, E]` fp32, before this token.
+        scale: factor of the output, a Python number: 0 or of size 1e-30 to 1e30.
+        inplace: write the new state into `state` (its last two dims must be dense) instead of a new tensor.
+
+    Returns:
+        o `[B, H, E]` in the dtype of q, and the state after this token, fp32 (`state` itself if inplace).
+
+    Raises:
+        ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
+        RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
+    """
+    check_step(q, k, v, slopes, state, scale, inplace)
+    check_device(q)
+    from .launch import launch_step
+
+    return launch_step(q, k, v, slopes, state, float(scale), inplace)

@@ -1,0 +1,63 @@
+"""One token of decoding (legend in walk.py)."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit(
+    do_not_specialize=[
+        *("q_stride_b", "q_stride_h", "k_stride_b", "k_stride_h", "v_stride_b", "v_stride_h"),
+        *("state_stride_b", "state_stride_h", "new_stride_b", "new_stride_h", "num_heads"),
+        *("q_ptr", "k_ptr", "v_ptr", "slopes_ptr", "o_ptr"),
+    ]
+)
+def step_kernel(
+    q_ptr,  # [B, H, D]
+    k_ptr,  # [B, H, D]
+    v_ptr,  # [B, H, E]
+    slopes_ptr,  # [H] fp32
+    state_ptr,  # [B, H, D, E] fp32
+    o_ptr,  # [B, H, E]
+    new_state_ptr,  # [B, H, D, E] fp32, may be state itself
+    q_stride_b: tl.int64,
+    q_stride_h: tl.int64,
+    k_stride_b: tl.int64,
+    k_stride_h: tl.int64,
+    v_stride_b: tl.int64,
+    v_stride_h: tl.int64,
+    state_stride_b: tl.int64,  # state strides in units of UNIT elements
+    state_stride_h: tl.int64,
+    new_stride_b: tl.int64,
+    new_stride_h: tl.int64,
+    num_heads: tl.int32,
+    scale,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    UNIT: tl.constexpr,
+):
+    """state <- lambda state + k v^T and o = scale q state, for one head and one tile of E, in fp32."""
+    num_tiles: tl.constexpr = (E + BLOCK_E - 1) // BLOCK_E
+    program = tl.program_id(0)
+    tile = program % num_tiles
+    row = (program // num_tiles).to(tl.int64)
+    batch = row // num_heads
+    head = row % num_heads
+    d = tl.arange(0, BLOCK_D)
+    e = tile * BLOCK_E + tl.arange(0, BLOCK_E)
+    state_offsets = d[:, None] * E + e[None, :]
+    state_mask = (d < D)[:, None] & (e < E)[None, :]
+    slope = tl.load(slopes_ptr + head)
+    q = tl.load(q_ptr + batch * q_stride_b + head * q_stride_h + d, mask=d < D, other=0.0)  # [D]
+    k = tl.load(k_ptr + batch * k_stride_b + head * k_stride_h + d, mask=d < D, other=0.0)  # [D]
+    v = tl.load(v_ptr + batch * v_stride_b + head * v_stride_h + e, mask=e < E, other=0.0)  # [E]
+    state_base = (batch * state_stride_b + head * state_stride_h) * UNIT
+    new_base = (batch * new_stride_b + head * new_stride_h) * UNIT
+    state = tl.load(state_ptr + state_base + state_offsets, mask=state_mask, other=0.0)  # [D, E]
+    state = state * tl.exp(-slope) + k.to(tl.float32)[:, None] * v.to(tl.float32)[None, :]
+    o = tl.sum(state * q.to(tl.float32)[:, None], axis=0) * scale
+    tl.store(new_state_ptr + new_base + state_offsets, state, mask=state_mask)
+    tl.store(o_ptr + row * E + e, o.to(o_ptr.dtype.element_ty), mask=e < E)

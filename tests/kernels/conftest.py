@@ -1,0 +1,43 @@
+"""Without a GPU the kernels run in Triton's interpreter (fp32, fp16, tiny sizes); with one, compiled."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are defined, so before they are imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.fixture
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New floating-point memory holds NaN: what a kernel leaves unwritten, or reads unwritten, shows."""
+    empty = torch.empty
+
+    def poisoned(*args, **kwargs):
+        x = empty(*args, **kwargs)
+        return x.fill_(float("nan")) if x.is_floating_point() else x
+
+    monkeypatch.setattr(torch, "empty", poisoned)
+
+
+@pytest.fixture
+def force_segments(monkeypatch: pytest.MonkeyPatch):
+    """Call with a number: sequences are then cut into so many segments, whatever the device."""
+    from lightning_attention import launch
+
+    return lambda count: monkeypatch.setattr(launch, "choose_segments", lambda *args: count)
