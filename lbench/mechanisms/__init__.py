@@ -1,7 +1,7 @@
 """Mechanisms: what is computed. One file each; a file's name is its mechanism's name.
 
-A mechanism owns the inputs, the reference, the cost formulas and the semantic contract. Its reference shares no
-code with any backend. Listing mechanisms imports no torch.
+A mechanism owns the inputs, the reference, the cost formulas and the semantic contract. Its reference shares
+no code with any backend. Listing mechanisms imports no torch.
 """
 
 from __future__ import annotations

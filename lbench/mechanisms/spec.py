@@ -1,7 +1,8 @@
 """What a mechanism file declares: semantics, inputs, reference and costs of what is computed.
 
 Dims of a tensor are written one letter an axis, in canonical order:
-b batch, t time (1 in a decoding step), c tokens a cache holds (seq_len + 1), h heads, g kv_heads, d head_dim, e head_dim_v, n d_state of mamba1 (16).
+b batch, t time (1 in a decoding step), c tokens a cache holds (seq_len + 1), h heads, g kv_heads, d head_dim,
+e head_dim_v, n d_state of mamba1 (16).
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ class Mechanism:
     make_inputs: Callable[[Case, str], Inputs]
     """(case, torch device) -> inputs drawn from the case's seed."""
     reference: Callable[[Case, Inputs, Tensor | None], Iterator[Part]]
-    """(case, inputs, gradient of the output or None) -> the truth part by part, in little memory: the outputs,
-    then with an output gradient every gradient. For decode: the step's outputs."""
+    """(case, inputs, gradient of the output or None) -> the truth part by part, in little memory: the
+    outputs, then with an output gradient every gradient. For decode: the step's outputs."""
     coverage: Callable[[Case], str] = lambda case: "all"
     """What share of the outputs the reference covers, in words."""
     floor_bytes: Callable[[Case], int]
-    """Bytes that the pass of a case must move at the least (each input read once, each output written once)."""
+    """Bytes that the pass of a case must move at the least: inputs read once, outputs written once."""
     useful_flops: Callable[[Case], float]
     """Floating-point operations of the pass in the mechanism's cheapest exact form."""
     name: str = ""

@@ -1,0 +1,30 @@
+"""Retention in plain torch, block by block: lightning attention with scaled queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lbench.backends.lightning_eager import chunked, step
+from lbench.backends.spec import Backend, Forward, Limits
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
+    slopes, scale = constants["slopes"], case.head_dim**-0.5
+    if case.pass_name == "decode":
+        return lambda q, k, v, state: step(q * scale, k, v, slopes, state)
+    return lambda q, k, v: chunked(q * scale, k, v, slopes)
+
+
+BACKEND = Backend(
+    mechanism="retention",
+    title="Retention, eager torch",
+    build=_build,
+    limits=Limits(
+        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+    ),
+)
