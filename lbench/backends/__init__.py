@@ -49,11 +49,6 @@ def missing_package(backend: Backend) -> str | None:
     return None
 
 
-def install_line(backend: Backend) -> str:
-    """The command that installs what `backend` needs."""
-    return f"pip install 'lbench[{backend.extra}]'" if backend.extra else "pip install lbench"
-
-
 def user_path(name: str) -> Path:
     """The file of a user's backend `path.py:function`."""
     path, _, function = name.rpartition(":")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lbench.case import Case
@@ -34,9 +34,14 @@ class Layout:
 CANONICAL = Layout(title="B T H D", arrange=lambda _, tensor: tensor, restore=lambda _, tensor: tensor)
 HEADS_FIRST = Layout(
     title="B H T D",
-    arrange=lambda _, tensor: tensor.transpose(1, 2).contiguous() if tensor.ndim == 4 else tensor,
-    restore=lambda _, tensor: tensor.transpose(1, 2) if tensor.ndim == 4 else tensor,
+    arrange=lambda name, tensor: _swap_time_and_heads(name, tensor).contiguous(),
+    restore=lambda name, tensor: _swap_time_and_heads(name, tensor),
 )
+
+
+def _swap_time_and_heads(name: str, tensor: Tensor) -> Tensor:
+    # A state [B, H, D, E] has four dims too, but no time.
+    return tensor.transpose(1, 2) if tensor.ndim == 4 and name != "state" else tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +61,20 @@ class Limits:
     """Fewer kv_heads than heads are served without a copy."""
     seq_len: tuple[int, int] = (1, 1 << 40)
     elements: int | None = None
-    """Most elements of one tensor (2**31 where offsets are 32-bit)."""
+    """Most elements of one tensor, where offsets are 32-bit."""
     capability: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (99, 99))
     """Oldest and newest CUDA compute capability."""
 
     def unmet(self, case: Case, capability: tuple[int, int] | None = None) -> str | None:
         """The first limit that `case` breaks, in words; None where the backend can try it."""
         widest = case.batch * case.seq_len * case.heads * max(case.head_dim, case.head_dim_v)
-        for field, given, allowed in (
+        for axis, given, allowed in (
             ("pass", case.pass_name, self.passes),
             ("dtype", case.dtype, self.dtypes),
             ("device", case.device, self.devices),
         ):
             if given not in allowed:
-                return f"{field} {given} (has {', '.join(allowed)})"
+                return f"{axis} {given} (has {', '.join(allowed)})"
         for name, dim in (("head_dim", case.head_dim), ("head_dim_v", case.head_dim_v)):
             if not self.head_dim[0] <= dim <= self.head_dim[1]:
                 return f"{name} {dim} (has {self.head_dim[0]} to {self.head_dim[1]})"
@@ -81,8 +86,8 @@ class Limits:
             return f"kv_heads {case.kv_heads} with heads {case.heads} (must be equal)"
         if not self.seq_len[0] <= case.seq_len <= self.seq_len[1]:
             return f"seq_len {case.seq_len} (has {self.seq_len[0]} to {self.seq_len[1]})"
-        if self.elements is not None and widest >= self.elements:
-            return f"{widest} elements in one tensor (offsets are 32-bit, below {self.elements})"
+        if self.elements is not None and widest > self.elements:
+            return f"{widest} elements in one tensor (has at most {self.elements}: 32-bit offsets)"
         if case.device == "cuda" and capability is not None:
             oldest, newest = self.capability
             if not oldest <= capability <= newest:
@@ -104,7 +109,7 @@ class Backend:
     layout: Layout = CANONICAL
     packages: tuple[str, ...] = ()
     """Import names that must be found."""
-    extra: str | None = None
-    """The extra of lbench that installs them."""
+    switches: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables the backend pins before it imports them; a value set by the caller stands."""
     name: str = ""
     """The file's name; the registry fills it in."""

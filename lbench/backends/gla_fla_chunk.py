@@ -1,0 +1,33 @@
+"""Gated linear attention by flash-linear-attention: `chunk_gla`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lbench.backends import _fla
+from lbench.backends.spec import Backend, Forward, Limits
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build(_: Case, __: Mapping[str, Tensor]) -> Forward:
+    """`chunk_gla(q, k, v, g)` with its default scale, head_dim^-0.5."""
+    chunk_gla = _fla.load("gla.chunk_gla")
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
+        return chunk_gla(q, k, v, g)[0]
+
+    return forward
+
+
+BACKEND = Backend(
+    mechanism="gla",
+    title="fla chunk_gla",
+    build=build,
+    limits=Limits(dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), capability=((8, 0), (99, 9))),
+    packages=("fla", "einops", "triton"),
+    switches=_fla.SWITCHES,
+)

@@ -1,0 +1,44 @@
+"""Lightning attention by flash-linear-attention, token by token: `fused_recurrent_simple_gla`, scale 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lbench.backends import _fla
+from lbench.backends.spec import Backend, Forward, Limits
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
+    """`fused_recurrent_simple_gla(q, k, v, g_gamma=-slopes, scale=1.0)`, with states for a decoding step."""
+    fused_recurrent_simple_gla = _fla.load("simple_gla.fused_recurrent_simple_gla")
+    log_decay = -constants["slopes"]
+
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return fused_recurrent_simple_gla(q, k, v, g_gamma=log_decay, scale=1.0)[0]
+
+    def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return fused_recurrent_simple_gla(
+            q, k, v, g_gamma=log_decay, scale=1.0, initial_state=state, output_final_state=True
+        )
+
+    return step if case.pass_name == "decode" else forward
+
+
+BACKEND = Backend(
+    mechanism="lightning",
+    title="fla fused_recurrent_simple_gla",
+    build=build,
+    limits=Limits(
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        head_dim=(16, 512),
+        capability=((8, 0), (99, 9)),
+    ),
+    packages=("fla", "einops", "triton"),
+    switches=_fla.SWITCHES,
+)

@@ -1,0 +1,20 @@
+"""torch SDPA, math: the scores of all pairs of tokens in memory."""
+
+from __future__ import annotations
+
+from lbench.backends import _sdpa
+from lbench.backends.spec import HEADS_FIRST, Backend, Limits
+
+BACKEND = Backend(
+    mechanism="softmax",
+    title="SDPA math",
+    build=_sdpa.build("math"),
+    layout=HEADS_FIRST,
+    limits=Limits(
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        grouped_heads=True,
+    ),
+    packages=("torch",),
+)

@@ -1,0 +1,90 @@
+"""The packages lbench can use: how to see whether one works, and the line that installs it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """What is imported to see whether a package works, and how to install it."""
+
+    name: str
+    """Import name."""
+    modules: tuple[str, ...] = ()
+    """What is imported; by default the package itself."""
+    extension: str | None = None
+    """Compiled module beside it, which not every installation has."""
+    distributions: tuple[str, ...] = ()
+    """Names to pip; by default the import name."""
+    install: str
+    rebuild: str = ""
+    """The command that compiles it anew against the torch that is installed."""
+    required: bool = False
+
+
+def _compiled(distribution: str, switch: str) -> str:
+    flags = "--no-build-isolation --no-cache-dir --force-reinstall --no-deps"
+    return f"{switch}=TRUE pip install {flags} {distribution}"
+
+
+PACKAGES = (
+    Package(name="torch", install="pip install torch", required=True),
+    Package(name="triton", install="pip install triton", required=sys.platform == "linux"),
+    Package(
+        name="lightning_attention", distributions=("lbench",), install="pip install lbench", required=True
+    ),
+    Package(name="pandas", install="pip install pandas", required=True),
+    Package(name="matplotlib", install="pip install matplotlib", required=True),
+    Package(
+        name="fla",
+        modules=("fla.ops.simple_gla", "fla.ops.gla"),
+        distributions=("flash-linear-attention", "fla-core"),
+        install="pip install 'lbench[fla]'",
+    ),
+    Package(
+        name="lightning_attn",
+        modules=("lightning_attn.ops",),
+        distributions=("lightning-attn",),
+        install="pip install 'lbench[authors]'",
+    ),
+    Package(
+        name="flash_attn",
+        extension="flash_attn_2_cuda",
+        distributions=("flash-attn",),
+        install="pip install --no-build-isolation 'lbench[flash]'",
+        rebuild=_compiled("flash-attn", "FLASH_ATTENTION_FORCE_BUILD"),
+    ),
+    Package(
+        name="flash_attn_interface",
+        distributions=("flash-attn-3", "flash_attn_3"),
+        install="build it from the folder hopper of flash-attention; forward only: pip install fa3-fwd",
+    ),
+    Package(name="fa3_fwd_interface", distributions=("fa3-fwd",), install="pip install fa3-fwd"),
+    Package(
+        name="mamba_ssm",
+        modules=("mamba_ssm.ops.selective_scan_interface", "mamba_ssm.ops.triton.ssd_combined"),
+        extension="selective_scan_cuda",
+        distributions=("mamba-ssm",),
+        install="MAMBA_KEEP_CUDA_BUILD=TRUE pip install --no-build-isolation 'lbench[mamba]'",
+        rebuild=_compiled("mamba-ssm", "MAMBA_KEEP_CUDA_BUILD"),
+    ),
+    Package(
+        name="causal_conv1d",
+        extension="causal_conv1d_cuda",
+        distributions=("causal-conv1d",),
+        install="pip install --no-build-isolation 'lbench[mamba]'",
+        rebuild=_compiled("causal-conv1d", "CAUSAL_CONV1D_FORCE_BUILD"),
+    ),
+    Package(name="einops", install="pip install einops"),
+    Package(name="pyarrow", install="pip install 'lbench[parquet]'"),
+)
+
+
+def install_line(name: str) -> str:
+    """The command that installs a package or compiled module, given by its import name."""
+    for package in PACKAGES:
+        if name in (package.name, package.extension):
+            return package.install
+    return f"pip install {name}"
