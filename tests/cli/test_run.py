@@ -16,15 +16,19 @@ TINY = ("--heads", 2, "--head-dim", 16, "--device", "cpu", "--in-process", "--bu
 
 FUNCTIONS = '''
 """Functions of a user: right, wrong, broken and deadly."""
-import ctypes, os, sys, time
+import ctypes, os
+from time import sleep
 import torch
-from lbench.backends.lightning_eager import chunked
 
 def right(q, k, v, slopes):
-    return chunked(q, k, v, slopes, 16)
+    time = torch.arange(q.shape[1], device=q.device)
+    lag = time[:, None] - time[None, :]
+    mask = torch.where(lag >= 0, torch.exp(-slopes[:, None, None] * lag.clamp(min=0)), 0.0)
+    scores = torch.einsum("bthd,bshd->bhts", q, k) * mask.to(q.dtype)
+    return torch.einsum("bhts,bshe->bthe", scores, v)
 
 def forgets_decay(q, k, v, slopes):
-    return chunked(q, k, v, slopes * 0, 16)
+    return right(q, k, v, slopes * 0)
 
 def raises(q, k, v, slopes):
     raise RuntimeError("no such luck")
@@ -40,8 +44,8 @@ def deadly(q, k, v, slopes):
     if length == 18:
         ctypes.string_at(0)
     if length == 20:
-        time.sleep(3600)
-    return chunked(q, k, v, slopes, 16)
+        sleep(3600)
+    return right(q, k, v, slopes)
 '''
 
 

@@ -1,0 +1,166 @@
+"""`lbench list`: what there is, with declared limits. Imports neither torch nor any backend's package.
+
+Plain text: importing rich and drawing one table takes as long as all the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from lbench.errors import unknown
+
+KINDS = ("backends", "suites", "mechanisms")
+WIDTHS = (25, 10, 14, 8)
+"""Columns of the table of backends, before the last."""
+
+
+def command(
+    what: Annotated[str, typer.Argument(help="backends, suites or mechanisms.")] = "backends",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List backends with their limits, suites or mechanisms."""
+    if what not in KINDS:
+        raise unknown("list", what, KINDS)
+    records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
+    if json_output:
+        print(json.dumps(records, indent=2))
+        return
+    lines = {"backends": _backend_lines, "suites": _suite_lines, "mechanisms": _mechanism_lines}[what]
+    print("\n".join(lines(records)))
+
+
+def _backends() -> list[dict[str, Any]]:
+    from lbench import backends
+    from lbench.packages import install_line
+
+    records = []
+    for backend in map(backends.load, backends.names()):
+        missing = backends.missing_package(backend)
+        records.append(
+            {
+                "name": backend.name,
+                "mechanism": backend.mechanism,
+                "title": backend.title,
+                "layout": backend.layout.title,
+                "packages": backend.packages,
+                "missing_package": missing,
+                "install": install_line(missing) if missing else None,
+                "limits": {
+                    name: getattr(backend.limits, name) for name in backend.limits.__dataclass_fields__
+                },
+            }
+        )
+    return sorted(records, key=lambda record: (record["mechanism"], record["name"]))
+
+
+def _suites() -> list[dict[str, Any]]:
+    from lbench import suite
+
+    return [{"name": name, "title": suite.describe(name)} for name in suite.names()]
+
+
+def _mechanisms() -> list[dict[str, Any]]:
+    from lbench import backends, mechanisms
+
+    loaded = [backends.load(name) for name in backends.names()]
+    return [
+        {
+            "name": name,
+            "title": spec.title,
+            "formula": spec.formula,
+            "tensors": dict(spec.tensors),
+            "constants": dict(spec.constants),
+            "backends": [backend.name for backend in loaded if backend.mechanism == name],
+        }
+        for name, spec in ((name, mechanisms.load(name)) for name in mechanisms.names())
+    ]
+
+
+def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    yield from _columns(("  backend", "passes", "dtypes", "devices", "head dims, limits"))
+    mechanism = ""
+    for record in records:
+        if record["mechanism"] != mechanism:
+            mechanism = record["mechanism"]
+            yield mechanism
+        limits = record["limits"]
+        mark = "-" if record["missing_package"] else "+"
+        yield from _columns(
+            (
+                f"{mark} {record['name']}",
+                _passes(limits["passes"]),
+                " ".join(limits["dtypes"]),
+                " ".join(limits["devices"]),
+                _shapes(limits),
+            )
+        )
+    yield "\n+ packages found  - one missing  d=dv: equal dims  GQA: kv_heads below heads"
+    missing = {
+        record["missing_package"]: record["install"] for record in records if record["missing_package"]
+    }
+    for package, install in missing.items():
+        yield f"no {package}:"
+        yield f"  {install}"
+
+
+def _columns(cells: tuple[str, ...]) -> Iterator[str]:
+    """The cells side by side; the last one wraps."""
+    first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
+    indent = sum(WIDTHS) + len(WIDTHS)
+    width = max(shutil.get_terminal_size().columns - indent, 19)
+    for index, line in enumerate(textwrap.wrap(cells[-1], width)):
+        yield (first + " " if index == 0 else " " * indent) + line
+
+
+def _passes(passes: tuple[str, ...]) -> str:
+    from lbench.case import PASSES
+
+    absent = [name for name in PASSES if name not in passes]
+    return "all" if not absent else "no " + absent[0] if len(absent) == 1 else " ".join(passes)
+
+
+def _shapes(limits: dict[str, Any]) -> str:
+    """Limits on shapes and cards in few words; what nearly all backends share is left out."""
+    low, high = limits["head_dim"]
+    said = [f"{low}-{high}" if high < 1 << 20 else "any"]
+    if limits["head_dims"]:
+        said = [" ".join(map(str, limits["head_dims"]))]
+    if limits["equal_head_dims"]:
+        said.append("d=dv")
+    if limits["grouped_heads"]:
+        said.append("GQA")
+    if limits["elements"]:
+        said.append(f"{_power_of_two(limits['elements'])} elements")
+    oldest, newest = limits["capability"]
+    if newest[0] < 99:
+        said.append(f"sm_{oldest[0]}{oldest[1]} to sm_{newest[0]}x")
+    return ", ".join(said)
+
+
+def _power_of_two(most: int) -> str:
+    """`<=2^31`, or `<2^31` where the most is one below."""
+    return f"<=2^{most.bit_length() - 1}" if most.bit_count() == 1 else f"<2^{most.bit_length()}"
+
+
+def _suite_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    for record in records:
+        yield from _paragraph(record["name"].ljust(14) + record["title"], indent=14)
+
+
+def _mechanism_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    for record in records:
+        yield f"{record['name']}: {record['title']}"
+        yield from _paragraph("  " + record["formula"], indent=2)
+        yield from _paragraph("  backends: " + ", ".join(record["backends"]), indent=12)
+        yield ""
+
+
+def _paragraph(text: str, indent: int) -> list[str]:
+    width = max(shutil.get_terminal_size().columns, 40)
+    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
