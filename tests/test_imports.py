@@ -13,23 +13,24 @@ import lbench
 
 ROOT = Path(lbench.__file__).parent
 LAYERS = (
-    {"errors", "statistics"},
-    {"lengths"},
-    {"case", "timing", "memory", "environment", "__init__", "__main__"},
+    {"__init__", "__main__", "errors", "statistics", "machine", "packages"},
+    {"lengths", "timing", "memory"},
+    {"case", "environment"},
     {"mechanisms"},
     {"backends", "results"},
     {"workload", "suite", "metrics", "prediction", "isolation"},
     {"verify", "frame"},
-    {"worker", "doctor"},
-    {"runner", "table", "export", "plot"},
+    {"worker", "doctor", "report"},
+    {"runner", "plot", "export"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 UPWARDS = {
     # Entry points and the lazy public names of the package.
     ("__init__", "frame"),
+    ("__init__", "timing"),
     ("__main__", "cli"),
-    # The yardstick of an error limit is the mechanism's eager backend; the worker's function in-process.
+    # The worker's own function, called in-process.
     ("isolation", "worker"),
 }
 

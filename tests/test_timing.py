@@ -56,6 +56,13 @@ def test_every_sample_is_kept_in_order() -> None:
     assert sampled.times_ms[:4] == (1.0, 2.0, 3.0, 1.0)
 
 
+def test_a_call_known_to_be_slow_is_not_called_once_more() -> None:
+    calls = []
+    stopping = Stopping(budget_s=0, most=50)
+    sampled = sample(lambda: calls.append(1), FakeClock(itertools.repeat(300.0)), stopping, call_s=0.3)
+    assert len(calls) == len(sampled.times_ms) == len(sampled.enqueue_us) == stopping.slow_least
+
+
 @pytest.mark.parametrize(("call_s", "samples"), [(0.01, 10), (1.0, 6), (6.0, 5)])
 def test_slow_calls_need_fewer_samples(call_s: float, samples: int) -> None:
     assert Stopping().least_samples(call_s) == samples

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import lbench
-from lbench.cli import doctor, export, list, plot, run, table
+from lbench.cli import doctor, export, plot, run, table
+from lbench.cli import list as listing
 from lbench.errors import UsageError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app.command("run")(run.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("export")(export.command)
-app.command("list")(list.command)
+app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 
 

@@ -1,0 +1,49 @@
+"""`lbench plot`: figures from result folders. Needs no GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lbench.errors import UsageError
+
+
+def command(
+    results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Where figures go; by default `figures` in the first result folder.")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="png, svg, pdf.")] = "png",
+    relative_to: Annotated[
+        str | None, typer.Option(help="Backend that speeds are relative to; by default lightning_triton.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
+    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Figures to draw; by default time_ms,ns_per_token,tokens_per_s,peak_mib,relative_speed."
+        ),
+    ] = None,
+) -> None:
+    """Draw time, time per token, throughput, memory and relative speed against length."""
+    from lbench.plot import files
+    from lbench.report.choices import load, select, split_formats, split_names
+    from lbench.report.values import DEFAULT_METRICS
+
+    kinds = split_formats(formats, files.FORMATS)
+    metrics = split_names(metric, "metric") or DEFAULT_METRICS
+    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"))
+    made = dict(files.render(frame, metrics, kinds, relative_to or ""))
+    drawn = {name: content for name, content in made.items() if content is not None}
+    if not drawn:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in frame["verdict"].value_counts().items())
+        raise UsageError(f"nothing to draw: no row has {' or '.join(metrics)} ({counts})")
+    folder = out or (results[0].parent if results[0].is_file() else results[0]) / "figures"
+    for path in files.write(drawn, folder):
+        print(path)
+    for name in made.keys() - drawn.keys():
+        print(f"not drawn: {name}, no row has its metric", file=sys.stderr)

@@ -1,0 +1,35 @@
+"""`lbench table`: lengths across, backends down."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
+    metric: Annotated[str, typer.Option(help="A metric, or relative_speed.")] = "time_ms",
+    format_name: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex.")] = "rich",
+    backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
+    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    relative_to: Annotated[
+        str | None, typer.Option(help="Backend of relative_speed; by default lightning_triton.")
+    ] = None,
+) -> None:
+    """Print a table a pass and condition, the best of each length in bold."""
+    from lbench.report.choices import load, select, split_formats, split_names
+    from lbench.report.table_formats import FORMATS, print_rich
+    from lbench.report.tables import tables
+
+    (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
+    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"))
+    made = tables(frame, metric, relative_to or "")
+    if kind == "rich":
+        from rich.console import Console
+
+        print_rich(made, Console(highlight=False))
+    else:
+        sys.stdout.write(FORMATS[kind](made))

@@ -1,0 +1,1 @@
+"""Figures from rows; needs no GPU and no torch."""

@@ -1,0 +1,78 @@
+"""Figures as files: stable names, and the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lbench.errors import UsageError
+from lbench.plot.draw import draw
+from lbench.plot.style import RC
+from lbench.report.conditions import conditions
+from lbench.report.values import DEFAULT_METRICS, axis, pick_reference
+
+FORMATS = ("png", "svg", "pdf")
+DPI = (RC["savefig.dpi"], RC["savefig.dpi"])
+METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Nothing that changes with time, machine or version goes into a file."""
+
+
+def render(
+    frame: pd.DataFrame,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    formats: Sequence[str] = ("png",),
+    relative_to: str = "",
+) -> Iterator[tuple[str, bytes | None]]:
+    """File names and contents of all figures of the rows; None where no row has a figure's metric.
+
+    Raises UsageError for an unknown metric or reference backend.
+    """
+    reference = pick_reference(frame, relative_to)
+    axes = [axis(metric, reference) for metric in metrics]
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}  # nothing of a user's matplotlibrc
+    with matplotlib.rc_context(settings):
+        for condition in conditions(frame):
+            for wanted in axes:
+                figure = draw(condition, wanted)
+                for kind in formats:
+                    name = f"{wanted.slug}-{condition.slug}.{kind}"
+                    yield name, None if figure is None else _bytes(figure, kind)
+
+
+def write(contents: dict[str, bytes], folder: Path) -> list[Path]:
+    """Writes the files into the folder, which is made where it is missing. UsageError where it cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            partial = folder / f".{name}.partial"
+            partial.write_bytes(content)
+            os.replace(partial, folder / name)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
+    return [folder / name for name in contents]
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    with io.BytesIO() as file:
+        figure.savefig(file, format=kind, metadata=METADATA[kind])
+        return _with_palette(file) if kind == "png" else file.getvalue()
+
+
+def _with_palette(file: io.BytesIO) -> bytes:
+    """A PNG in 256 colours: a third of the size, which counts where figures are kept in a repository."""
+    picture = Image.open(file).convert("RGB")
+    with io.BytesIO() as smaller:
+        picture.quantize(256, dither=Image.Dither.NONE).save(smaller, format="png", optimize=True, dpi=DPI)
+        return smaller.getvalue()

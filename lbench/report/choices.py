@@ -1,0 +1,59 @@
+"""Choices of the command line that every report takes: which rows, which metrics, which formats."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lbench.errors import UsageError, unknown
+
+
+def load(folders: Sequence[Path]) -> pd.DataFrame:
+    """The rows of result folders; problems of the files go to standard error, one line each."""
+    import lbench
+
+    frame = lbench.load(*folders)
+    for problem in frame.attrs.get("problems", ()):
+        print(f"lbench: {problem}", file=sys.stderr)
+    if frame.empty:
+        raise UsageError("the results hold no rows yet; let `lbench run` finish a case first")
+    return frame
+
+
+def select(frame: pd.DataFrame, backends: Sequence[str] = (), passes: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of the named backends and passes, all where none is named. UsageError for an unknown name."""
+    for column, wanted in (("backend", backends), ("pass", passes)):
+        known = set(frame[column])
+        for name in wanted:
+            if name not in known:
+                raise unknown(f"{column} in these results", name, known)
+    chosen = frame
+    for column, wanted in (("backend", backends), ("pass", passes)):
+        chosen = chosen[chosen[column].isin(list(wanted))] if wanted else chosen
+    if chosen.empty:
+        raise UsageError(f"no row has both backend {', '.join(backends)} and pass {', '.join(passes)}")
+    return chosen
+
+
+def split_names(text: str | None, option: str) -> tuple[str, ...]:
+    """`a,b` as names, each once; UsageError where one is empty."""
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise UsageError(f"--{option} {text!r} has an empty name; write --{option} a,b")
+    return names
+
+
+def split_formats(text: str, known: Collection[str], most: int | None = None) -> tuple[str, ...]:
+    """File formats; UsageError for one that is not in `known` or for more than `most`."""
+    names = split_names(text, "format")
+    for name in names:
+        if name not in known:
+            raise unknown("format", name, known)
+    if most is not None and len(names) > most:
+        raise UsageError(f"--format {text!r}; one at a time: {', '.join(known)}")
+    return names

@@ -1,0 +1,52 @@
+"""Names and words as figures and tables show them: backends, passes, verdicts."""
+
+from __future__ import annotations
+
+from lbench import backends
+
+FLAGSHIP = "lightning_triton"
+"""The backend that the project is about; speeds are relative to it unless another is asked for."""
+MECHANISM_ORDER = ("softmax", "lightning", "linear", "retention", "gla", "mamba1", "mamba2")
+SHORT = {
+    "out_of_memory": "OOM",
+    "timeout": "T/O",
+    "skipped": "skip",
+    "wrong": "wrong",
+    "unsupported": "unsup",
+    "unavailable": "n/a",
+    "crashed": "crash",
+    "failed": "fail",
+}
+"""Verdicts where there is little room."""
+MEANINGS = {
+    "out_of_memory": "out of memory",
+    "timeout": "over the time limit",
+    "skipped": "predicted to exceed memory or the time limit",
+    "wrong": "not the reference's result",
+    "unsupported": "outside the backend's limits",
+    "unavailable": "package not there",
+    "crashed": "process gone",
+    "failed": "Python error",
+}
+NOT_THERE = frozenset({"unsupported", "unavailable"})
+"""Verdicts of a backend that never was in the race; where it has no other, a note says so."""
+PASS_TITLES = {
+    "fwd": "forward",
+    "bwd": "backward",
+    "fwdbwd": "forward + backward",
+    "decode": "decoding one token",
+}
+
+
+def rank(backend: str, mechanism: str) -> tuple[int, str, str]:
+    """Sorts backends by mechanism, those of no known one last."""
+    known = mechanism in MECHANISM_ORDER
+    return MECHANISM_ORDER.index(mechanism) if known else len(MECHANISM_ORDER), mechanism, backend
+
+
+def title(backend: str) -> str:
+    """A backend as tables and legends show it; a user's `path/mine.py:function` as `function (mine.py)`."""
+    if backend in backends.names() and (given := backends.load(backend).title):
+        return given
+    path, colon, function = backend.rpartition(":")
+    return f"{function} ({path.rpartition('/')[2]})" if colon else backend
