@@ -15,6 +15,7 @@ from typing import Any
 
 import lbench
 from lbench.errors import UsageError
+from lbench.machine import cpu_name
 
 PACKAGES = (
     "torch",
@@ -29,7 +30,7 @@ PACKAGES = (
     "causal-conv1d",
     "lightning-attn",
 )
-SWITCHES = ("TRITON_INTERPRET", "CUDA_LAUNCH_BLOCKING", "FLA_DISABLE_BACKEND_DISPATCH", "OMP_NUM_THREADS")
+SWITCHES = ("TRITON_INTERPRET", "CUDA_LAUNCH_BLOCKING", "OMP_NUM_THREADS")
 
 
 def choose_device(asked: str | None) -> str:
@@ -57,7 +58,7 @@ def describe(device: str) -> dict[str, Any]:
 
     record: dict[str, Any] = {
         "device": device.partition(":")[0],
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "memory_mib": _memory_mib(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -138,14 +139,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory_mib() -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lbench.case import Case
 from lbench.lengths import format_length
@@ -74,7 +74,7 @@ def _series(case: Case, related: list[Row]) -> list[Row]:
     return sorted(series, key=lambda row: row.case.seq_len)
 
 
-def _extrapolate(points: list[tuple[int, float]], seq_len: int) -> float | None:
+def _extrapolate(points: Sequence[tuple[int, float]], seq_len: int) -> float | None:
     """A power law through the last two points; with one point, linear growth."""
     points = [(length, value) for length, value in points if value > 0]
     if not points:

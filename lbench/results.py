@@ -87,9 +87,10 @@ class Row:
             raise ValueError(f"schema {fields.get('schema')!r}, this lbench reads {SCHEMA}")
         if fields.pop("checksum", None) != _checksum(fields):
             raise ValueError("its checksum does not match")
-        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
-        lists = {name: tuple(known[name]) for name in ("times_ms", "enqueue_us", "doubts") if name in known}
-        return cls(**{**known, **lists, "case": Case.from_dict(fields["case"])})
+        known: dict[str, Any] = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
+        for name in {"times_ms", "enqueue_us", "doubts"} & known.keys():
+            known[name] = tuple(known[name])
+        return cls(**{**known, "case": Case.from_dict(fields["case"])})
 
 
 def _checksum(fields: dict[str, Any]) -> str:

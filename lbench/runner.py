@@ -6,6 +6,7 @@ A failure is data: the row says what happened, the worker is replaced, the sweep
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from lbench.case import Case
 from lbench.environment import lbench_commit
 from lbench.errors import UsageError
 from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
+from lbench.packages import install_line
 from lbench.prediction import reason_to_skip
 from lbench.results import FINAL, Results, Row, Writer, content_id
 from lbench.suite import Suite
@@ -87,6 +89,7 @@ class Sweep:
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     rows: dict[str, Row] = field(default_factory=dict)
     _worker: Worker | None = None
+    _spare: Worker | None = None
     _worker_backend: str = ""
 
     def __post_init__(self) -> None:
@@ -111,7 +114,7 @@ class Sweep:
                 self.writer.append(row)
                 yield row
         finally:
-            self._end_worker()
+            self._end_workers()
 
     def _write_documents(self) -> None:
         environment = content_id(self.device.environment)
@@ -122,9 +125,16 @@ class Sweep:
             "environment": environment,
             "copy_bandwidth_gb_s": self.device.copy_bandwidth_gb_s,
             "lbench_commit": lbench_commit(),
+            "switches": self._switches(),
             "suite": self.suite.as_dict(),
         }
         self.writer.document("runs", self.run, run)
+
+    def _switches(self) -> dict[str, str]:
+        """Environment variables that backends of this run pin, with the values in force."""
+        used = {case.backend: backends.load(case.backend, case.mechanism) for case in self.cases}
+        pinned = {name: value for backend in used.values() for name, value in backend.switches.items()}
+        return {name: os.environ.get(name, value) for name, value in pinned.items()}
 
     def _row_of(self, case: Case) -> Row:
         started_at, started = _now(), time.perf_counter()
@@ -144,7 +154,7 @@ class Sweep:
         if limit := backend.limits.unmet(case, self.device.capability):
             return {"verdict": "unsupported", "reason": limit}
         if package := backends.missing_package(backend):
-            reason = f"package {package} is not installed; {backends.install_line(backend)}"
+            reason = f"package {package} is not installed; {install_line(package)}"
             return {"verdict": "unavailable", "reason": reason}
         skip = reason_to_skip(
             case,
@@ -171,20 +181,31 @@ class Sweep:
             outcome = {"verdict": "timeout", "reason": str(error)}
         if outcome["verdict"] not in CLEAN:
             self._end_worker()
-        lists = {name: tuple(outcome[name]) for name in ("times_ms", "enqueue_us") if name in outcome}
-        return {**outcome, **lists}
+        for name in {"times_ms", "enqueue_us"} & outcome.keys():
+            outcome[name] = tuple(outcome[name])
+        return outcome
 
     def _worker_for(self, case: Case) -> Worker:
         """One worker a backend: no library meets what another has left behind in the process."""
         if self._worker is None or self._worker_backend != case.backend:
             self._end_worker()
-            self._worker, self._worker_backend = self.make_worker(), case.backend
+            self._worker, self._worker_backend = self._spare or self.make_worker(), case.backend
+            # Start-up (importing torch takes seconds) happens beside the measurements, where it cannot
+            # disturb them: the next worker waits with a core of its own and nothing on the device yet.
+            roomy = self.device.kind == "cuda" and (os.cpu_count() or 1) >= 4
+            self._spare = self.make_worker() if roomy else None
         return self._worker
 
     def _end_worker(self) -> None:
         if self._worker is not None:
             self._worker.close()
         self._worker = None
+
+    def _end_workers(self) -> None:
+        self._end_worker()
+        if self._spare is not None:
+            self._spare.close()
+        self._spare = None
 
 
 def _now() -> str:

@@ -196,5 +196,5 @@ def _order(case: Case) -> tuple[Any, ...]:
 
 
 def _user_functions_only(axes: Mapping[str, Any]) -> bool:
-    chosen = axes.get("backend")
+    chosen = axes.get("backend") or []
     return bool(chosen) and all(":" in name for name in chosen)

@@ -161,12 +161,24 @@ def clock_of(device: str) -> Clock:
     return CudaClock(device) if device.startswith("cuda") else CpuClock()
 
 
-def sample(call: Call, clock: Clock, stopping: Stopping) -> Sample:
-    """Samples `call`, which must be compiled already, until `stopping` says enough."""
+def sample(call: Call, clock: Clock, stopping: Stopping, call_s: float | None = None) -> Sample:
+    """Samples `call`, which must be compiled already, until `stopping` says enough.
+
+    `call_s` is how long a call takes where that is known: a slow one is then not called to find out.
+    """
+    enqueue_s: list[float] = []
+
+    def timed_on_host() -> Any:
+        start = time.perf_counter()
+        call()
+        enqueue_s.append(time.perf_counter() - start)
+
     clock.wait()
-    enqueue_us, call_s = _host_times(call, clock)
-    clock.prepare(median(enqueue_us) * 1e-6)
-    if call_s < stopping.slow_s:
+    sampled_call = timed_on_host
+    if call_s is None or call_s < stopping.slow_s:
+        # The host is timed apart: in a batch it may have to wait for room in the device's queue.
+        call_s, sampled_call = _call_s(timed_on_host, clock), call
+        clock.prepare(median(enqueue_s))
         clock.samples_ms(call, _between(1, int(stopping.warm_up_s / call_s), 100))
     least = stopping.least_samples(call_s)
     most = stopping.very_slow_samples if call_s > stopping.very_slow_s else stopping.most
@@ -174,26 +186,24 @@ def sample(call: Call, clock: Clock, stopping: Stopping) -> Sample:
     times_ms: list[float] = []
     started = time.perf_counter()
     while len(times_ms) < most:
-        times_ms += clock.samples_ms(call, min(batch, most - len(times_ms)))
+        times_ms += clock.samples_ms(sampled_call, min(batch, most - len(times_ms)))
         enough = len(times_ms) >= least
         if enough and (time.perf_counter() - started > stopping.budget_s or _settled(times_ms, stopping)):
             break
-    return Sample(times_ms=tuple(times_ms), enqueue_us=tuple(enqueue_us))
+    enqueue_us = tuple(round(seconds * 1e6, 2) for seconds in enqueue_s)
+    return Sample(times_ms=tuple(round(time_ms, 7) for time_ms in times_ms), enqueue_us=enqueue_us)
 
 
-def _host_times(call: Call, clock: Clock) -> tuple[list[float], float]:
-    """Host time to enqueue the call, and how long it takes to its end; one call where it is slow."""
-    enqueue_us: list[float] = []
+def _call_s(call: Call, clock: Clock) -> float:
+    """How long a call takes to its end: the last of five, or the first where it is slow."""
     for _ in range(5):
         start = time.perf_counter()
         call()
-        enqueued = time.perf_counter()
         clock.wait()
         call_s = time.perf_counter() - start
-        enqueue_us.append((enqueued - start) * 1e6)
         if call_s > 0.25:
             break
-    return enqueue_us, max(call_s, 1e-6)
+    return max(call_s, 1e-6)
 
 
 def _settled(times_ms: list[float], stopping: Stopping) -> bool:
