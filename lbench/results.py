@@ -54,6 +54,8 @@ class Row:
     """Every sample, in the order taken."""
     enqueue_us: tuple[float, ...] = ()
     """Host time of a call, device work not waited for."""
+    host_bound: int = 0
+    """Samples during which the device waited for the host."""
     first_call_s: float | None = None
     """The first call in its process: compilation and autotuning included."""
     verify_s: float | None = None

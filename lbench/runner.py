@@ -181,7 +181,7 @@ class Sweep:
             outcome = {"verdict": "timeout", "reason": str(error)}
         if outcome["verdict"] not in CLEAN:
             self._end_worker()
-        for name in {"times_ms", "enqueue_us"} & outcome.keys():
+        for name in {"times_ms", "enqueue_us", "doubts"} & outcome.keys():
             outcome[name] = tuple(outcome[name])
         return outcome
 

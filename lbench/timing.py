@@ -3,9 +3,11 @@
 The protocol, with its reasons: everything is compiled before the first sample; the caches are cold at every
 sample (a buffer twice the last-level cache is overwritten between samples, outside the timed region), since
 a model's own layers would have evicted them; on a GPU that overwriting is repeated until it outlasts the
-host's time to enqueue the call, so that a pair of events holds device work alone; the host waits only
-between batches of samples. Sampling stops when the 95 % interval of the median is within `target` of it, or
-at the budget.
+host's time to enqueue the call, and a batch begins with a lead, so that a pair of events holds device work
+alone; the host waits only between batches of samples. A sample during which the device may have waited for
+the host all the same is known by its start event, which had passed before the call was enqueued; it is
+discarded and counted, unless most are like that: then all are kept and the row is doubted. Sampling stops
+when the 95 % interval of the median is within `target` of it, or at the budget.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Call = Callable[[], Any]
+HOST_BOUND = "host-bound: the device waited for the host in most samples; a CUDA graph would be faster"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,9 @@ class Sample:
 
     times_ms: tuple[float, ...]
     enqueue_us: tuple[float, ...]
+    host_bound: int = 0
+    """Samples during which the device waited for the host: discarded, unless they are most (`doubts`)."""
+    doubts: tuple[str, ...] = ()
 
     @property
     def time_ms(self) -> float:
@@ -71,6 +77,15 @@ class Sample:
         return f"{self.time_ms:.4g} ms ({spread})"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One sample as a clock saw it."""
+
+    time_ms: float
+    host_bound: bool = False
+    """The device may have waited for the host during it."""
+
+
 class Clock(Protocol):
     """What a device must offer to be timed."""
 
@@ -80,20 +95,23 @@ class Clock(Protocol):
     def prepare(self, enqueue_s: float) -> None:
         """Told once how long the host takes to enqueue the call."""
 
-    def samples_ms(self, call: Call, count: int) -> list[float]:
-        """Times of `count` calls, caches cold before each."""
+    def read(self, call: Call, count: int) -> list[Reading]:
+        """Times `count` calls, caches cold before each."""
 
 
 class CudaClock:
     """Device time between two events on the current stream."""
 
+    LEAD_S = 0.005
+    """Device work enqueued ahead of a batch, so that a hiccup of the host does not let the device run dry."""
+
     def __init__(self, device: str = "cuda") -> None:
         import torch
 
         self._torch = torch
-        cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
+        cache_bytes = torch.cuda.get_device_properties(torch.device(device)).L2_cache_size
         self._buffer: Tensor = torch.empty(2 * cache_bytes, dtype=torch.int8, device=device)
-        self._overwrites = 1
+        self._overwrites = self._lead = 1
 
     def wait(self) -> None:
         """Waits for the device."""
@@ -101,32 +119,44 @@ class CudaClock:
 
     def prepare(self, enqueue_s: float) -> None:
         """Sets how often the buffer is overwritten, so that the device is busy while the host enqueues."""
-        start, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self._overwrite()
+        self._overwrite(10)  # the first ones load the kernel
+        self.wait()
+        start, end = self._events()
         start.record()
-        for _ in range(10):
-            self._buffer.zero_()
+        self._overwrite(20)
         end.record()
         self.wait()
-        overwrite_s = start.elapsed_time(end) * 1e-3 / 10
-        self._overwrites = min(max(1, int(1.5 * enqueue_s / overwrite_s) + 1), 1000)
+        overwrite_s = start.elapsed_time(end) * 1e-3 / 20
+        self._overwrites = _between(1, int(2 * enqueue_s / overwrite_s) + 1, 1000)
+        self._lead = _between(1, int(max(self.LEAD_S, 3 * enqueue_s) / overwrite_s), 2000)
 
-    def _overwrite(self) -> None:
-        for _ in range(self._overwrites):
+    def _events(self) -> tuple[Any, Any]:
+        return self._torch.cuda.Event(enable_timing=True), self._torch.cuda.Event(enable_timing=True)
+
+    def _overwrite(self, times: int) -> None:
+        for _ in range(times):
             self._buffer.zero_()
 
-    def samples_ms(self, call: Call, count: int) -> list[float]:
+    def read(self, call: Call, count: int) -> list[Reading]:
         """One pair of events a call; the host waits once at the end."""
-        pairs = []
+        taken = []
+        self._overwrite(self._lead)
         for _ in range(count):
-            start, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self._overwrite()
+            start, end = self._events()
+            self._overwrite(self._overwrites)
             start.record()
+            began = time.perf_counter()
             call()
+            host_s = time.perf_counter() - began
             end.record()
-            pairs.append((start, end))
+            taken.append((start, end, host_s, start.query()))
         self.wait()
-        return [start.elapsed_time(end) for start, end in pairs]
+        return [
+            # A device that had started early but computed long after the host was done did not wait.
+            Reading(time_ms, host_bound=started_early and time_ms < 1.5e3 * host_s)
+            for start, end, host_s, started_early in taken
+            for time_ms in (start.elapsed_time(end),)
+        ]
 
 
 class CpuClock:
@@ -145,15 +175,15 @@ class CpuClock:
     def prepare(self, enqueue_s: float) -> None:
         """Nothing to hide: the call runs on the host."""
 
-    def samples_ms(self, call: Call, count: int) -> list[float]:
+    def read(self, call: Call, count: int) -> list[Reading]:
         """One reading of the performance counter a side."""
-        times = []
+        readings = []
         for _ in range(count):
             self._buffer.zero_()
             start = time.perf_counter()
             call()
-            times.append((time.perf_counter() - start) * 1e3)
-        return times
+            readings.append(Reading((time.perf_counter() - start) * 1e3))
+        return readings
 
 
 def clock_of(device: str) -> Clock:
@@ -178,20 +208,33 @@ def sample(call: Call, clock: Clock, stopping: Stopping, call_s: float | None = 
     if call_s is None or call_s < stopping.slow_s:
         # The host is timed apart: in a batch it may have to wait for room in the device's queue.
         call_s, sampled_call = _call_s(timed_on_host, clock), call
-        clock.prepare(median(enqueue_s))
-        clock.samples_ms(call, _between(1, int(stopping.warm_up_s / call_s), 100))
+        clock.prepare(max(enqueue_s[1:], default=enqueue_s[0]))
+        clock.read(call, _between(1, int(stopping.warm_up_s / call_s), 100))
     least = stopping.least_samples(call_s)
     most = stopping.very_slow_samples if call_s > stopping.very_slow_s else stopping.most
     batch = _between(1, int(0.05 / call_s), 50)
-    times_ms: list[float] = []
+    readings: list[Reading] = []
     started = time.perf_counter()
-    while len(times_ms) < most:
-        times_ms += clock.samples_ms(sampled_call, min(batch, most - len(times_ms)))
+    while len(readings) < most:
+        readings += clock.read(sampled_call, min(batch, most - len(readings)))
+        times_ms, doubts = _trusted(readings)
         enough = len(times_ms) >= least
         if enough and (time.perf_counter() - started > stopping.budget_s or _settled(times_ms, stopping)):
             break
-    enqueue_us = tuple(round(seconds * 1e6, 2) for seconds in enqueue_s)
-    return Sample(times_ms=tuple(round(time_ms, 7) for time_ms in times_ms), enqueue_us=enqueue_us)
+    return Sample(
+        times_ms=tuple(round(time_ms, 7) for time_ms in times_ms),
+        enqueue_us=tuple(round(seconds * 1e6, 2) for seconds in enqueue_s),
+        host_bound=sum(reading.host_bound for reading in readings),
+        doubts=doubts,
+    )
+
+
+def _trusted(readings: list[Reading]) -> tuple[list[float], tuple[str, ...]]:
+    """The times that count: without the host-bound ones, unless they are most; then with a doubt."""
+    clean = [reading.time_ms for reading in readings if not reading.host_bound]
+    if 2 * len(clean) >= len(readings):
+        return clean, ()
+    return [reading.time_ms for reading in readings], (HOST_BOUND,)
 
 
 def _call_s(call: Call, clock: Clock) -> float:

@@ -116,7 +116,7 @@ def _measure(case: Case, device: str, stopping: Stopping, stage: _Stage, outcome
 
     stage.name = "timing"
     sampled = sample(work.call, clock, stopping, call_s)
-    outcome |= {"times_ms": sampled.times_ms, "enqueue_us": sampled.enqueue_us}
+    outcome |= dataclasses.asdict(sampled)
 
 
 def _ledger(work: Any, outputs: dict[str, Any], peak: int) -> dict[str, int]:

@@ -6,15 +6,14 @@ import itertools
 
 import pytest
 
-from lbench.timing import Stopping, measure, sample
+from lbench.timing import Reading, Stopping, measure, sample
 
 
 class FakeClock:
-    """Gives out scripted times and counts what it is asked."""
+    """Gives out scripted times."""
 
     def __init__(self, times_ms):
         self.times_ms = times_ms
-        self.taken = 0
 
     def wait(self):
         pass
@@ -22,11 +21,13 @@ class FakeClock:
     def prepare(self, enqueue_s):
         pass
 
-    def samples_ms(self, call, count):
+    def read(self, call, count):
         for _ in range(count):
             call()
-        self.taken += count
-        return list(itertools.islice(self.times_ms, count))
+        return [
+            reading if isinstance(reading, Reading) else Reading(reading)
+            for reading in itertools.islice(self.times_ms, count)
+        ]
 
 
 def test_steady_times_stop_at_the_least_number() -> None:
@@ -54,6 +55,23 @@ def test_every_sample_is_kept_in_order() -> None:
     sampled = sample(lambda: None, FakeClock(itertools.cycle([3.0, 1.0, 2.0])), stopping)
     # One warm-up call comes before the first sample.
     assert sampled.times_ms[:4] == (1.0, 2.0, 3.0, 1.0)
+
+
+def test_samples_in_which_the_device_waited_are_discarded_and_counted() -> None:
+    stopping = Stopping(budget_s=0, warm_up_s=0)
+    readings = itertools.cycle([Reading(9.0, host_bound=True), Reading(1.0), Reading(1.0)])
+    sampled = sample(lambda: None, FakeClock(readings), stopping)
+    assert set(sampled.times_ms) == {1.0}
+    assert sampled.host_bound == 50 - len(sampled.times_ms) > 0
+    assert not sampled.doubts
+
+
+def test_where_most_samples_waited_all_are_kept_and_doubted() -> None:
+    stopping = Stopping(budget_s=0, warm_up_s=0)
+    readings = itertools.cycle([Reading(9.0, host_bound=True), Reading(9.0, host_bound=True), Reading(1.0)])
+    sampled = sample(lambda: None, FakeClock(readings), stopping)
+    assert len(sampled.times_ms) == 50
+    assert "host-bound" in sampled.doubts[0]
 
 
 def test_a_call_known_to_be_slow_is_not_called_once_more() -> None:

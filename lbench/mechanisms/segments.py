@@ -21,8 +21,10 @@ BLOCK = 64
 """Tokens of a block of `linear_recurrence`."""
 MOST_BLOCKS = 64
 """Blocks of a segment; the carry between them costs their number squared."""
-BUDGET = {"cuda": 1 << 27, "cpu": 1 << 23}
-"""float64 numbers that the work on one segment may hold at once (1 GiB and 64 MiB)."""
+CPU_BUDGET = 1 << 23
+"""float64 numbers that the work on one segment may hold at once: 64 MiB, near the caches."""
+GPU_BUDGET = (1 << 24, 1 << 30)
+"""The same on a GPU, least and most (8 GiB): an eighth of what is free, as short segments cost launches."""
 COPIES = 8
 """Copies of a segment's numbers: powers of decay, the graph and its gradients."""
 
@@ -122,9 +124,19 @@ class _Walk:
     def slices(self) -> tuple[int, int]:
         """Batch elements of a slice and tokens of a segment that keep the work within its budget."""
         block = self.recurrence.block
-        tokens = BUDGET[self.case.device] // (COPIES * self.recurrence.numbers(self.case))
+        tokens = self._budget() // (COPIES * self.recurrence.numbers(self.case))
         length = min(max(tokens // block, 1), MOST_BLOCKS) * block
         return max(tokens // min(length, self.case.seq_len), 1), length
+
+    def _budget(self) -> int:
+        import torch
+
+        device = next(iter(self.inputs.tensors.values())).device
+        if device.type != "cuda":
+            return CPU_BUDGET
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        least, most = GPU_BUDGET
+        return min(max(free_bytes // 8 // 8, least), most)
 
     def step(self) -> Iterator[Part]:
         """A decoding step, one batch element at a time."""

@@ -30,7 +30,7 @@ def outcome_of(name: str, device: str, **fields: Any) -> dict[str, Any]:
         pytest.skip(limit)
     if package := backends.missing_package(backend):
         pytest.skip(f"{package} is not installed")
-    outcome = measure_case(case, device, BRIEF)
+    outcome = measure_case(case, f"{device}:0" if device == "cuda" else device, BRIEF)
     if outcome["verdict"] in ("unsupported", "unavailable"):
         pytest.skip(outcome["reason"])
     return outcome

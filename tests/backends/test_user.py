@@ -10,6 +10,7 @@ import torch
 from lbench import backends, workload
 from lbench.case import Case
 from lbench.errors import UsageError
+from lbench.verify import verify
 
 MINE = """
 from functools import partial
@@ -124,8 +125,9 @@ def test_what_it_raises_comes_through(mine: Path) -> None:
 
 def test_a_wrong_shape_is_told(mine: Path) -> None:
     work = build(mine, "wrong_shape", pass_name="fwd")
-    with pytest.raises(ValueError, match=r"\(2, 8, 2, 4\), \(2, 9, 2, 4\) is wanted"):
-        work.outputs(work.call())
+    verification = verify(work.case, work.inputs, work.outputs(work.call()), None)
+    assert verification.verdict == "wrong"
+    assert verification.reason == "o has shape (2, 8, 2, 4), it must be (2, 9, 2, 4)"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_segments_and_batch_slices_change_nothing(mechanism, most_blocks, budget
     inputs, output_gradient = drawn(case)
     whole = assembled(case, inputs, output_gradient)
     monkeypatch.setattr(segments, "MOST_BLOCKS", most_blocks)
-    monkeypatch.setitem(segments.BUDGET, "cpu", budget)
+    monkeypatch.setattr(segments, "CPU_BUDGET", budget)
     assert_same(assembled(case, inputs, output_gradient), whole)
 
 
