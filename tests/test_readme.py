@@ -1,0 +1,38 @@
+"""What the README says is what the kept rows say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import lbench
+
+ROOT = Path(lbench.__file__).parent.parent
+README = ROOT / "README.md"
+
+pytestmark = pytest.mark.skipif(not README.is_file(), reason="not a checkout")
+
+
+def test_the_table_is_made_from_the_kept_rows(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = README.read_text()
+    (command,) = re.findall(r"^lbench (table results/.*--format markdown.*)$", text, re.MULTILINE)
+    code, stdout, stderr = cli(*shlex.split(command))
+    assert code == 0, stderr
+    assert stdout.strip() in text
+
+
+def test_every_figure_and_link_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_every_backend_is_listed() -> None:
+    from lbench import backends
+
+    text = README.read_text()
+    assert [name for name in backends.names() if f"`{name}`" not in text] == []
