@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def _line(row: Row, result: Results) -> dict[str, Any]:
         "triton": environment.get("triton"),
         "driver": environment.get("driver"),
         "started_at": row.started_at,
+        "cpu": _cpu(environment) if case.device == "cpu" else None,
         "kv_heads": case.kv_heads,
         "inputs": case.inputs,
         "seed": case.seed,
@@ -64,3 +66,9 @@ def _line(row: Row, result: Results) -> dict[str, Any]:
         "environment": run.get("environment"),
         "key": case.key,
     }
+
+
+def _cpu(environment: dict[str, Any]) -> str | None:
+    """The CPU as a title shows it: its maker's marks left out, its cores counted."""
+    name = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b", "", environment.get("cpu") or "")
+    return f"{' '.join(name.split())}, {environment.get('cores')} cores" if name else None

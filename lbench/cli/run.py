@@ -113,7 +113,10 @@ def command(
     if plot:
         from lbench.cli.plot import command as draw
 
-        draw([folder])
+        try:
+            draw([folder])
+        except UsageError as error:  # the sweep is done all the same
+            print(f"lbench: no figures: {error}", file=sys.stderr)
     print(f"rows: {folder}\nfigures: lbench plot {folder}\ntable: lbench table {folder}", file=sys.stderr)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lbench.case import PASSES
 
-SETTING = ("device", "gpu", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay")
+SETTING = ("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay")
 POINT = ("backend", "pass", "batch", "seq_len")
 
 
@@ -39,9 +39,10 @@ class Condition:
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """All conditions of the rows, setting by setting. The newest row of a point stands for it."""
+    frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]))
     settings = [(values, newest(rows)) for values, rows in _settings(frame)]
     told = {name for name in SETTING if len({values[name] for values, _ in settings}) > 1}
-    if "gpu" in told:
+    if "machine" in told:
         told.discard("device")
     found: list[Condition] = []
     for values, rows in settings:
@@ -98,21 +99,21 @@ def _held(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
 
 
 def _suffix(name: str, value: object, rows: pd.DataFrame) -> str:
-    if name == "gpu":
+    if name == "machine":
         value = value or rows["device"].iloc[0]
     words = str(value) if isinstance(value, str) else f"{name}-{value}"
     return "-" + (re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or name)
 
 
 def _setting_title(row: pd.Series, told: set[str]) -> str:
-    named = isinstance(row["gpu"], str) and row["gpu"]
+    named = isinstance(row["machine"], str) and row["machine"]
     heads = f"{row['heads']} heads" if row["heads"] != 1 else "1 head"
     if row["kv_heads"] != row["heads"]:
         heads += f" ({row['kv_heads']} kv)"
     dims = f"{row['head_dim']}"
     if row["head_dim_v"] != row["head_dim"]:
         dims += f" (v {row['head_dim_v']})"
-    parts = [row["gpu"] if named else str(row["device"]).upper(), row["dtype"], f"{heads} \u00d7 {dims}"]
+    parts = [row["machine"] if named else str(row["device"]).upper(), row["dtype"], f"{heads} \u00d7 {dims}"]
     parts += [
         f"{row[name]} {name}" for name in ("decay", "inputs") if name in told or row[name] not in _USUAL
     ]

@@ -59,6 +59,7 @@ def row(**fields: object) -> dict[str, object]:
         "pass": "fwd",
         "device": "cuda",
         "gpu": GPU,
+        "cpu": None,
         "dtype": "bf16",
         "batch": 1,
         "seq_len": 1024,
