@@ -127,7 +127,8 @@ def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> T
     rows = rows.assign(value=values(rows, wanted)["y"])
     lengths = tuple(int(length) for length in sorted(rows["seq_len"].unique()))
     column = rows.groupby("seq_len")["value"]
-    bests = (column.min() if better == "lower" else column.max()).to_dict()
+    best_values = column.min() if better == "lower" else column.max()
+    bests = {int(length): best for length, best in zip(best_values.index, best_values, strict=True)}
     lines = [
         _line(str(backend), str(mechanism), part, lengths, bests)
         for (backend, mechanism), part in rows.groupby(["backend", "mechanism"], sort=False)
