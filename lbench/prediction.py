@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from lbench.case import Case
 from lbench.lengths import format_length
 from lbench.results import Row
+from lbench.statistics import median
 from lbench.timing import Stopping
 
 STEEPEST = 2.2
@@ -52,11 +53,11 @@ def predicted_memory_bytes(case: Case, series: list[Row]) -> float | None:
 def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float | None:
     """Sampling, verification and the two calls before them, extrapolated likewise."""
     done = [row for row in series if row.times_ms]
-    call_ms = _extrapolate([(row.case.seq_len, min(row.times_ms)) for row in done], case.seq_len)
+    call_ms = _extrapolate([(row.case.seq_len, median(row.times_ms)) for row in done], case.seq_len)
     verify_s = _extrapolate([(row.case.seq_len, row.verify_s or 0.0) for row in done], case.seq_len)
     if call_ms is None:
         return None
-    calls = stopping.least_samples(call_ms * 1e-3) + 3
+    calls = stopping.least_samples(call_ms * 1e-3) + 2
     return calls * call_ms * 1e-3 + (verify_s or 0.0)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
+from types import SimpleNamespace
 
 import pytest
 
-from lbench.timing import Reading, Stopping, measure, sample
+from lbench.timing import CudaClock, Reading, Stopping, measure, sample
 
 
 class FakeClock:
@@ -91,3 +93,37 @@ def test_measure_times_any_function() -> None:
     low, high = result.interval_ms
     assert 0 < low <= result.time_ms <= high
     assert "samples" in str(result)
+
+
+class FakeEvent:
+    """An event of a device on which every call takes 2 ms; it has passed where the host is late."""
+
+    def __init__(self, late):
+        self.late = late
+
+    def record(self):
+        pass
+
+    def query(self):
+        return self.late
+
+    def elapsed_time(self, _):
+        return 2.0
+
+
+@pytest.mark.parametrize(
+    ("late", "host_s", "host_bound"), [(False, 0.0, 0), (True, 0.0, 0), (True, 0.003, 5)]
+)
+def test_a_device_that_waited_is_known_by_its_start_event(late: bool, host_s: float, host_bound: int) -> None:
+    clock = CudaClock.__new__(CudaClock)
+    clock._torch = SimpleNamespace(
+        cuda=SimpleNamespace(Event=lambda enable_timing: FakeEvent(late), synchronize=lambda: None)
+    )
+    clock._buffer = SimpleNamespace(zero_=lambda: None)
+    clock._overwrites = clock._lead = 1
+    clock.prepare(0.001)
+    # An overwrite takes 2 ms / 20: the host's 1 ms is covered twice.
+    assert clock._overwrites == 21
+    readings = clock.read(lambda: time.sleep(host_s), 5)
+    assert [reading.time_ms for reading in readings] == [2.0] * 5
+    assert sum(reading.host_bound for reading in readings) == host_bound

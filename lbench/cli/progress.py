@@ -53,7 +53,15 @@ def summary(row: Row) -> str:
     time_ms = median(row.times_ms)
     low, high = median_interval(row.times_ms)
     spread = (high - low) / 2 / time_ms
-    return f"{time_ms:.4g} ms \u00b1{spread:.1%}, {time_ms * 1e6 / row.case.tokens:.4g} ns/token"
+    return f"{_duration(time_ms)} \u00b1{spread:.1%}, {_duration(time_ms / row.case.tokens)}/token"
+
+
+def _duration(time_ms: float) -> str:
+    """Three digits and the unit that needs no power of ten."""
+    scales = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
+    unit = next((unit for unit, scale in scales.items() if time_ms * scale >= 1), "ns")
+    value = time_ms * scales[unit]
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def _name(case: Case) -> str:
@@ -121,8 +129,10 @@ class _View:
         now = ""
         if self.current is not None:
             now = f"{_name(self.current)} \u2026 {time.monotonic() - self.case_started:.0f} s"
-        bar = ProgressBar(total=max(self.total, 1), completed=done, width=40)
-        return Group(rows, bar, Text(head), Text(now, style="bold"))
+        bar = ProgressBar(total=max(self.total, 1), completed=done, width=24)
+        status = Table.grid(padding=(0, 2))
+        status.add_row(bar, Text(head))
+        return Group(rows, status, Text(now, style="bold"))
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,26 @@
+"""What the display says of a row."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rows import make_row
+
+from lbench.cli.progress import summary
+
+UNITS_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+
+
+@given(st.floats(1e-3, 1e6))
+def test_a_time_reads_without_powers_of_ten(time_ms: float) -> None:
+    text = summary(make_row(time_ms=time_ms, seq_len=1024))
+    assert "e+" not in text
+    value, unit = re.match(r"([\d.]+) (\w+) ", text).groups()
+    shown_ms = float(value) * UNITS_MS[unit]
+    assert abs(shown_ms / (time_ms * 1.0045) - 1) < 0.0061
+
+
+def test_a_failure_says_why() -> None:
+    assert summary(make_row("crashed")) == "crashed: because"
