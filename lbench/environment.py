@@ -104,7 +104,8 @@ def copy_bandwidth_gb_s(device: str) -> float:
     """Bytes read plus written a second by a large copy, in GB/s (1e9): the ceiling of the memory floor."""
     import torch
 
-    from lbench.timing import Stopping, clock_of, sample
+    from lbench.clock import clock_of
+    from lbench.timing import Stopping, sample
 
     size_bytes = 2**30 if device.startswith("cuda") else 2**28
     source = torch.ones(size_bytes // 4, dtype=torch.float32, device=device)

@@ -15,14 +15,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
+from lbench.clock import Call, Clock, Reading, clock_of
 from lbench.statistics import median, median_interval
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Call = Callable[[], Any]
 HOST_BOUND = "host-bound: the device waited for the host in most samples; a CUDA graph would be faster"
 
 
@@ -75,120 +72,6 @@ class Sample:
         low, high = self.interval_ms
         spread = f"95 % of the median: {low:.4g} to {high:.4g}, {len(self.times_ms)} samples"
         return f"{self.time_ms:.4g} ms ({spread})"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One sample as a clock saw it."""
-
-    time_ms: float
-    host_bound: bool = False
-    """The device may have waited for the host during it."""
-
-
-class Clock(Protocol):
-    """What a device must offer to be timed."""
-
-    def wait(self) -> None:
-        """Returns when the device has nothing left to do."""
-
-    def prepare(self, enqueue_s: float) -> None:
-        """Told once how long the host takes to enqueue the call."""
-
-    def read(self, call: Call, count: int) -> list[Reading]:
-        """Times `count` calls, caches cold before each."""
-
-
-class CudaClock:
-    """Device time between two events on the current stream."""
-
-    LEAD_S = 0.005
-    """Device work enqueued ahead of a batch, so that a hiccup of the host does not let the device run dry."""
-
-    def __init__(self, device: str = "cuda") -> None:
-        import torch
-
-        self._torch = torch
-        cache_bytes = torch.cuda.get_device_properties(torch.device(device)).L2_cache_size
-        self._buffer: Tensor = torch.empty(2 * cache_bytes, dtype=torch.int8, device=device)
-        self._overwrites = self._lead = 1
-
-    def wait(self) -> None:
-        """Waits for the device."""
-        self._torch.cuda.synchronize()
-
-    def prepare(self, enqueue_s: float) -> None:
-        """Sets how often the buffer is overwritten, so that the device is busy while the host enqueues."""
-        self._overwrite(10)  # the first ones load the kernel
-        self.wait()
-        start, end = self._events()
-        start.record()
-        self._overwrite(20)
-        end.record()
-        self.wait()
-        overwrite_s = start.elapsed_time(end) * 1e-3 / 20
-        self._overwrites = _between(1, int(2 * enqueue_s / overwrite_s) + 1, 1000)
-        self._lead = _between(1, int(max(self.LEAD_S, 3 * enqueue_s) / overwrite_s), 2000)
-
-    def _events(self) -> tuple[Any, Any]:
-        return self._torch.cuda.Event(enable_timing=True), self._torch.cuda.Event(enable_timing=True)
-
-    def _overwrite(self, times: int) -> None:
-        for _ in range(times):
-            self._buffer.zero_()
-
-    def read(self, call: Call, count: int) -> list[Reading]:
-        """One pair of events a call; the host waits once at the end."""
-        taken = []
-        self._overwrite(self._lead)
-        for _ in range(count):
-            start, end = self._events()
-            self._overwrite(self._overwrites)
-            start.record()
-            began = time.perf_counter()
-            call()
-            host_s = time.perf_counter() - began
-            end.record()
-            taken.append((start, end, host_s, start.query()))
-        self.wait()
-        return [
-            # A device that had started early but computed long after the host was done did not wait.
-            Reading(time_ms, host_bound=started_early and time_ms < 1.5e3 * host_s)
-            for start, end, host_s, started_early in taken
-            for time_ms in (start.elapsed_time(end),)
-        ]
-
-
-class CpuClock:
-    """Wall time of the calling thread."""
-
-    CACHE_BYTES = 64 * 1024 * 1024
-
-    def __init__(self) -> None:
-        import torch
-
-        self._buffer = torch.empty(self.CACHE_BYTES, dtype=torch.int8)
-
-    def wait(self) -> None:
-        """A CPU call has ended when it returns."""
-
-    def prepare(self, enqueue_s: float) -> None:
-        """Nothing to hide: the call runs on the host."""
-
-    def read(self, call: Call, count: int) -> list[Reading]:
-        """One reading of the performance counter a side."""
-        readings = []
-        for _ in range(count):
-            self._buffer.zero_()
-            start = time.perf_counter()
-            call()
-            readings.append(Reading((time.perf_counter() - start) * 1e3))
-        return readings
-
-
-def clock_of(device: str) -> Clock:
-    """The clock of a torch device (`cuda`, `cuda:1`, `cpu`)."""
-    return CudaClock(device) if device.startswith("cuda") else CpuClock()
 
 
 def sample(call: Call, clock: Clock, stopping: Stopping, call_s: float | None = None) -> Sample:

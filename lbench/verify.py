@@ -9,40 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lbench import backends, mechanisms
 from lbench.case import Case
+from lbench.comparison import BLOCK, Error, errors_of
 from lbench.mechanisms.draws import dtype_of
-from lbench.mechanisms.spec import Inputs, Mechanism, Part, shape
+from lbench.mechanisms.spec import Inputs, Mechanism, shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 64
-"""Tokens of a block; the last block of a tensor takes the tokens behind the last multiple too (up to 127)."""
 ALLOWED = 4.0
 """Times the eager form's own error."""
 PREFIX = 2048
 """Tokens on which the eager form's error is taken."""
 FEW_NUMBERS = 1024
 """Below so many numbers an error is a matter of luck (mamba2's dA has one number a head)."""
-SMALLEST_BLOCK = 1e-6
-"""A block's RMS counts as at least this share of its tensor's."""
-ZERO = 1e-9
-"""A tensor below this share of the output counts as zero, and its error is taken relative to the output."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Error:
-    """Relative RMS errors of one tensor; infinite where a number is not finite."""
-
-    rms: float
-    """Over everything the reference covers."""
-    block: float
-    """The worst of any block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +43,6 @@ class Verification:
     """`ok` or `wrong`."""
     reason: str
     """Empty for `ok`; else the worst tensor, its error and its limit."""
-
-    @property
-    def error_out(self) -> float | None:
-        """The largest relative RMS error of `o` and `state`."""
-        return _largest(error.rms for name, error in self.errors.items() if name in ("o", "state"))
-
-    @property
-    def error_grad(self) -> float | None:
-        """The largest relative RMS error of a gradient; None where none was taken."""
-        return _largest(error.rms for name, error in self.errors.items() if name not in ("o", "state"))
-
-    @property
-    def error_block(self) -> float | None:
-        """The largest error of any block of any tensor."""
-        return _largest(error.block for error in self.errors.values())
 
 
 def verify(
@@ -100,22 +70,6 @@ def verify(
     return Verification(
         errors=errors, limits=limits, coverage=coverage, verdict="wrong" if reason else "ok", reason=reason
     )
-
-
-def errors_of(
-    outputs: Mapping[str, Tensor], parts: Iterable[Part], dims: Mapping[str, str]
-) -> dict[str, Error]:
-    """Errors of every tensor that the truth's parts name; `dims` says the axes of each (`dims_of`).
-
-    The truth is read once and never held whole; sums stay on its device until the end.
-    """
-    grids: dict[str, _Grid] = {}
-    for part in parts:
-        output = outputs[part.name]
-        grid = grids.setdefault(part.name, _Grid(dims[part.name], output))
-        grid.add(part, output)
-    output_rms = grids["o"].rms() if "o" in grids else 0.0
-    return {name: grid.error(output_rms) for name, grid in grids.items()}
 
 
 def limits_of(case: Case, inputs: Inputs, output_gradient: Tensor | None) -> dict[str, Error]:
@@ -189,76 +143,6 @@ def eager_outputs(
     return {"o": o.detach(), **dict(zip(names, gradients, strict=True))}
 
 
-class _Grid:
-    """Sums of squares of one tensor by block, batch element and head: [blocks, B, H]."""
-
-    def __init__(self, dims: str, output: Tensor) -> None:
-        import torch
-
-        sizes = dict(zip(dims, output.shape, strict=True))
-        self.dims, self.head = dims, "g" if "g" in dims else "h"
-        length = sizes.get("t", 1)
-        blocks = max(length // BLOCK, 1)
-        self.block_of = (torch.arange(length, device=output.device) // BLOCK).clamp(max=blocks - 1)
-        size = (3, blocks, sizes.get("b", 1), sizes.get(self.head, 1))
-        self.sums = torch.zeros(size, dtype=torch.float64, device=output.device)
-
-    def add(self, part: Part, output: Tensor) -> None:
-        """Add squared errors, squared truth and the count of a part."""
-        import torch
-
-        truth = part.values.to(output.device, torch.float64)
-        error = output.detach()[part.index].to(torch.float64) - truth
-        where = dict(zip(self.dims, part.index, strict=False))
-        everything = slice(None)
-        times = self.block_of[where.get("t", everything)]
-        rows, heads = where.get("b", everything), where.get(self.head, everything)
-        for sums, values in zip(
-            self.sums, (error.square(), truth.square(), torch.ones_like(truth)), strict=True
-        ):
-            sums[:, rows, heads].index_add_(0, times, self._reduced(values))
-
-    def _reduced(self, values: Tensor) -> Tensor:
-        """Sum over all axes but time, batch and head, as [T, B, H]."""
-        kept = [dim for dim in ("t", "b", self.head) if dim in self.dims]
-        subscripts = {dim: index for index, dim in enumerate(self.dims)}
-        others = [subscripts[dim] for dim in self.dims if dim not in kept]
-        values = values.permute([subscripts[dim] for dim in kept] + others)
-        if others:
-            values = values.flatten(len(kept)).sum(-1)
-        for axis, dim in enumerate(("t", "b", self.head)):
-            if dim not in kept:
-                values = values.unsqueeze(axis)
-        return values
-
-    def rms(self) -> float:
-        """RMS of the truth."""
-        _, truth, count = self.sums.flatten(1).sum(1).tolist()
-        return math.sqrt(truth / count)
-
-    def error(self, output_rms: float) -> Error:
-        """Both figures. A block of n numbers counts as at least 1/n^2 of its tensor's RMS."""
-        import torch
-
-        error, truth, count = self.sums.flatten(1)
-        if not torch.isfinite(error).all():
-            return Error(rms=math.inf, block=math.inf)
-        own = self.rms()
-        scale = own if own > ZERO * output_rms else output_rms
-        if scale == 0:
-            exact = bool((error == 0).all())
-            return Error(rms=0.0 if exact else math.inf, block=0.0 if exact else math.inf)
-        covered = count > 0
-        error, truth, count = error[covered], truth[covered], count[covered]
-        # Sums of few numbers cancel by chance, which says nothing about the error.
-        smallest = scale * (1 / count.square()).clamp(min=SMALLEST_BLOCK, max=1.0)
-        if scale != own:
-            smallest = torch.full_like(smallest, scale)
-        blocks = ((error / count) / torch.maximum(truth / count, smallest.square())).sqrt()
-        rms = math.sqrt(error.sum().item() / count.sum().item()) / scale
-        return Error(rms=rms, block=blocks.max().item())
-
-
 def _allowed(lost: float, floor: float) -> float:
     return max(ALLOWED * lost, floor) if math.isfinite(lost) else floor
 
@@ -275,7 +159,3 @@ def _reason(errors: Mapping[str, Error], limits: Mapping[str, Error]) -> str:
                 worst = given / allowed
                 reason = f"{name}: {what} {given:.2e}, allowed {allowed:.2e}"
     return reason
-
-
-def _largest(errors: Iterable[float]) -> float | None:
-    return max(errors, default=None)

@@ -78,8 +78,9 @@ class _Stage:
 
 def _measure(case: Case, device: str, stopping: Stopping, stage: _Stage, outcome: Outcome) -> None:
     from lbench import workload
+    from lbench.clock import clock_of
     from lbench.memory import peak_bytes
-    from lbench.timing import clock_of, sample
+    from lbench.timing import sample
     from lbench.verify import verify
 
     _use(device)

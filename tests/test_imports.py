@@ -13,12 +13,12 @@ import lbench
 
 ROOT = Path(lbench.__file__).parent
 LAYERS = (
-    {"__init__", "__main__", "errors", "statistics", "machine", "packages"},
+    {"__init__", "__main__", "errors", "statistics", "clock", "machine", "packages"},
     {"lengths", "timing", "memory"},
     {"case", "environment"},
     {"mechanisms"},
     {"backends", "results"},
-    {"workload", "suite", "metrics", "prediction", "isolation"},
+    {"workload", "suite", "metrics", "prediction", "isolation", "comparison"},
     {"verify", "frame"},
     {"worker", "doctor", "report"},
     {"runner", "plot", "export"},

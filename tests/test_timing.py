@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lbench.timing import CudaClock, Reading, Stopping, measure, sample
+from lbench.clock import CudaClock, Reading
+from lbench.timing import Stopping, measure, sample
 
 
 class FakeClock:

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from lbench.backends.spec import Backend, Forward, Limits
-from lbench.case import Case
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
-    """`lightning_attention`, or `lightning_attention_step` with a new state for a decoding step."""
-    from lightning_attention import lightning_attention, lightning_attention_step
-
-    slopes = constants["slopes"]
-
-    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return lightning_attention(q, k, v, slopes)[0]
-
-    def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        o, new_state = lightning_attention_step(q.squeeze(1), k.squeeze(1), v.squeeze(1), slopes, state)
-        return o.unsqueeze(1), new_state
-
-    return step if case.pass_name == "decode" else forward
-
+from lbench.backends import _lightning
+from lbench.backends.spec import Backend
 
 BACKEND = Backend(
     mechanism="lightning",
     title="Lightning (ours, Triton)",
-    build=build,
-    limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256)
-    ),
-    packages=("triton", "lightning_attention"),
+    build=lambda case, constants: _lightning.bind(case, constants["slopes"]),
+    limits=_lightning.LIMITS,
+    packages=_lightning.PACKAGES,
 )

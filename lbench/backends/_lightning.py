@@ -1,0 +1,31 @@
+"""This project's lightning kernels, as three mechanisms call them that differ in decay and scale alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbench.backends.spec import Forward, Limits
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LIMITS = Limits(
+    passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256)
+)
+PACKAGES = ("triton", "lightning_attention")
+
+
+def bind(case: Case, slopes: Tensor, scale: float = 1.0) -> Forward:
+    """`lightning_attention` with slopes [H] and a scale, or its step with a new state for a decoding step."""
+    from lightning_attention import lightning_attention, lightning_attention_step
+
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return lightning_attention(q, k, v, slopes, scale=scale)[0]
+
+    def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        token = (tensor.squeeze(1) for tensor in (q, k, v))
+        o, new_state = lightning_attention_step(*token, slopes, state, scale=scale)
+        return o.unsqueeze(1), new_state
+
+    return step if case.pass_name == "decode" else forward
