@@ -134,7 +134,9 @@ class _Walk:
         device = next(iter(self.inputs.tensors.values())).device
         if device.type != "cuda":
             return CPU_BUDGET
-        free_bytes, _ = torch.cuda.mem_get_info(device)
+        # What torch's allocator holds unused is free for this work too.
+        unused_bytes = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free_bytes = torch.cuda.mem_get_info(device)[0] + unused_bytes
         least, most = GPU_BUDGET
         return min(max(free_bytes // 8 // 8, least), most)
 
