@@ -91,6 +91,10 @@ def _floor_share(row: Row, run: dict[str, Any]) -> float:
     return _floor(row, run) / _time(row, run)
 
 
+def _useful_tflop_s(row: Row, run: dict[str, Any]) -> float:
+    return mechanisms.load(row.case.mechanism).useful_flops(row.case) / (_time(row, run) * 1e-3) / 1e12
+
+
 def _metric(name: str, title: str, unit: str, better: str, value: Callable[..., float]) -> Metric:
     return Metric(name=name, title=title, unit=unit, better=better, value=value)
 
@@ -124,6 +128,7 @@ METRICS: dict[str, Metric] = {
         ),
         _metric("floor_ms", "memory floor", "ms", "lower", _floor),
         _metric("floor_share", "share of the memory floor", "", "higher", _floor_share),
+        _metric("useful_tflop_s", "useful arithmetic", "TFLOP/s", "higher", _useful_tflop_s),
     )
 }
 """Every metric by name. To add one, add an entry."""

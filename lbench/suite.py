@@ -90,6 +90,15 @@ class Suite:
         }
 
 
+def of_key(key: str) -> tuple[Suite, Case]:
+    """The one case that a key names, and a suite of it alone."""
+    backend = key.partition(",")[0]
+    case = Case.from_key(key)
+    if not case.mechanism:
+        case = Case.from_key(key, backends.load(backend).mechanism)
+    return Suite(name="case", title="one case"), case
+
+
 def names() -> list[str]:
     """Names of the suites that come with lbench, sorted."""
     return sorted(
@@ -169,8 +178,7 @@ def _who(chosen: list[str] | None, of_mechanisms: list[str] | None) -> list[tupl
     wanted = of_mechanisms if of_mechanisms is not None else mechanisms.names()
     for name in wanted:
         mechanisms.load(name)
-    loaded = [backend for backend in map(backends.load, backends.names()) if backend.mechanism in wanted]
-    return [(backend.name, backend.mechanism) for backend in loaded]
+    return [(backend.name, name) for name in wanted for backend in backends.of_mechanism(name)]
 
 
 def _values(axis: str, value: Any) -> list[Any]:

@@ -113,10 +113,10 @@ def test_a_frame_has_every_column_and_nan_where_there_is_no_time(folder: Path) -
         *("suite", "backend", "mechanism", "pass", "device", "gpu", "dtype", "batch", "seq_len", "tokens"),
         *("heads", "head_dim", "head_dim_v", "decay"),
     ]
-    assert list(frame.columns[14:34]) == [
+    assert list(frame.columns[14:35]) == [
         *("verdict", "reason", "time_ms", "time_ms_low", "time_ms_high", "samples", "ns_per_token"),
         *("tokens_per_s", "enqueue_us", "compile_s", "peak_mib", "workspace_mib", "error_out", "error_grad"),
-        *("error_block", "floor_ms", "floor_share", "lbench_commit", "torch", "triton"),
+        *("error_block", "floor_ms", "floor_share", "useful_tflop_s", "lbench_commit", "torch", "triton"),
     ]
     ok, failed = frame.iloc[0], frame.iloc[3]
     assert ok.time_ms == pytest.approx(1.0045)

@@ -40,6 +40,9 @@ def command(
     decay: Annotated[str | None, _axis("--decay", "alibi, zero, deep, steep.")] = None,
     inputs: Annotated[str | None, _axis("--inputs", "model, outlier, mean.")] = None,
     dtype: Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.")] = None,
+    case: Annotated[
+        str | None, typer.Option("--case", help="One case by its key, as rows name it; takes no axes.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")
     ] = None,
@@ -86,17 +89,22 @@ def command(
     from lbench.runner import Sweep, probe
 
     given = {name: _listed(name, value) for name, value in axes.items() if value is not None}
-    _check_axes(suite, given, device)
+    if case is not None and (suite or given):
+        raise UsageError("--case names all there is to know; give neither a suite nor axes with it")
+    one = suites.of_key(case) if case is not None else None
+    if one is None:
+        _check_axes(suite, given, device)
     earlier = _earlier(out, resume, retry)
     make_worker = InProcessWorker if in_process else ProcessWorker
-    found = probe(device, make_worker)
+    found = probe(device or (one[1].device if one else None), make_worker)
     if earlier is not None and not other_environment:
         _check_environment(earlier, found)
-    chosen = _limited(suites.load(suite or f"quick-{found.kind}"), cell_timeout, budget).override(given)
+    base = one[0] if one else suites.load(suite or f"quick-{found.kind}").override(given)
+    chosen = _limited(base, cell_timeout, budget)
     folder = out or _new_folder(chosen)
     sweep = Sweep(
         suite=chosen,
-        cases=chosen.cases(found.kind),
+        cases=[one[1]] if one else chosen.cases(found.kind),
         device=found,
         writer=Writer(folder),
         earlier=earlier,

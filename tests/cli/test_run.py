@@ -251,3 +251,32 @@ def test_interrupting_keeps_the_rows(tmp_path: Path) -> None:
         process.stderr.read()
     assert process.returncode == 130
     assert len(rows_of(out)) == 1
+
+
+def test_a_case_is_run_again_by_its_key(cli, tmp_path: Path, mine: Path) -> None:
+    first = tmp_path / "first"
+    arguments = ("--pass", "fwdbwd", "--seq", "24", "--decay", "zero", "--out", first, *TINY)
+    assert cli("run", "--backend", "lightning_eager", *arguments)[0] == 0
+    user = ("--backend", f"{mine}:right", "--mechanism", "lightning")
+    assert cli("run", *user, *arguments, "--resume")[0] == 0
+    keys = list(results.read(first).rows)
+    assert len(keys) == 2
+    for number, key in enumerate(keys):
+        out = tmp_path / f"again{number}"
+        code, _, stderr = cli("run", "--case", key, "--in-process", "--budget", 0.01, "--out", out)
+        assert code == 0, stderr
+        assert {key: row.verdict for key, row in results.read(out).rows.items()} == {key: "ok"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--case", "lightning_eagre,fwd,b1,t16,h2,d16,fp32,cpu"), "did you mean lightning_eager"),
+        (("--case", "lightning_eager,fwd,b1,x16"), "unknown part 'x16'"),
+        (("--case", "lightning_eager,fwd,b1,t16,h2,d16,fp32,cpu", "--seq", "1k"), "neither a suite nor axes"),
+    ],
+)
+def test_a_key_that_names_no_case(cli, arguments, message: str) -> None:
+    code, _, stderr = cli("run", *arguments, "--in-process")
+    assert code == 2
+    assert message in stderr

@@ -85,6 +85,7 @@ def row(**fields: object) -> dict[str, object]:
         "error_block": math.nan,
         "floor_ms": math.nan,
         "floor_share": math.nan,
+        "useful_tflop_s": math.nan,
         "lbench_commit": "0123abc",
         "torch": "2.13.0",
         "triton": "3.9.0",
@@ -197,6 +198,7 @@ def _case(backend: str, pass_name: str, batch: int, seq_len: int) -> dict[str, o
         error_grad=2.7e-3 if pass_name != "fwd" else math.nan,
         error_block=5e-3,
         floor_share=floor_ms / time_ms,
+        useful_tflop_s=100 / time_ms,
         doubts="slow first samples; run again with more warm-up" if seq_len == 1024 else "",
     )
 
