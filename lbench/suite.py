@@ -63,7 +63,7 @@ class Suite:
     def override(self, axes: Mapping[str, Any]) -> Suite:
         """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
         for first, second in EXCLUSIVE:
-            if first in axes and second in axes and not _user_functions_only(axes):
+            if first in axes and second in axes and not (first == "backend" and _user_functions_only(axes)):
                 raise UsageError(f"--{first} and --{second} exclude each other; give one of them")
         replaced = {other for pair in EXCLUSIVE for axis in pair if axis in axes for other in pair}
         sweeps = tuple(
@@ -93,9 +93,9 @@ class Suite:
 def of_key(key: str) -> tuple[Suite, Case]:
     """The one case that a key names, and a suite of it alone."""
     backend = key.partition(",")[0]
-    case = Case.from_key(key)
-    if not case.mechanism:
-        case = Case.from_key(key, backends.load(backend).mechanism)
+    # The key of a user's function names its mechanism itself.
+    case = Case.from_key(key, mechanism="" if ":" in backend else backends.load(backend).mechanism)
+    backends.load(case.backend, case.mechanism)
     return Suite(name="case", title="one case"), case
 
 

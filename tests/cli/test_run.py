@@ -268,6 +268,13 @@ def test_a_case_is_run_again_by_its_key(cli, tmp_path: Path, mine: Path) -> None
         assert {key: row.verdict for key, row in results.read(out).rows.items()} == {key: "ok"}
 
 
+def test_a_users_function_does_not_excuse_batch_with_tokens(cli, mine: Path) -> None:
+    user = ("--backend", f"{mine}:right", "--mechanism", "lightning")
+    code, _, stderr = cli("run", *user, "--batch", 2, "--tokens", "8k", "--in-process")
+    assert code == 2
+    assert "--batch and --tokens exclude each other" in stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
