@@ -56,6 +56,7 @@ def describe(device: str) -> dict[str, Any]:
     """Machine and software as a flat record: the content behind an environment id."""
     import torch
 
+    versions = _versions()
     record: dict[str, Any] = {
         "device": device.partition(":")[0],
         "cpu": cpu_name(),
@@ -64,10 +65,10 @@ def describe(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "cuda": torch.version.cuda,
-        "packages": _versions(),
+        "packages": versions,
         "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
         "torch": torch.__version__,
-        "triton": _versions().get("triton"),
+        "triton": versions.get("triton"),
         "gpu": None,
         "driver": None,
     }

@@ -26,11 +26,6 @@ class Metric:
     value: Callable[[Row, dict[str, Any]], float]
     """(row, its run document) -> the value, NaN where the row has none."""
 
-    @property
-    def column(self) -> str:
-        """Its column in a frame."""
-        return self.name
-
 
 def _time(row: Row, _: dict[str, Any]) -> float:
     return median(row.times_ms) if row.times_ms else NAN

@@ -90,7 +90,7 @@ def sample(call: Call, clock: Clock, stopping: Stopping, call_s: float | None = 
     sampled_call = timed_on_host
     if call_s is None or call_s < stopping.slow_s:
         # The host is timed apart: in a batch it may have to wait for room in the device's queue.
-        call_s, sampled_call = _call_s(timed_on_host, clock), call
+        call_s, sampled_call = _call_s(timed_on_host, clock, stopping.slow_s), call
         clock.prepare(max(enqueue_s[1:], default=enqueue_s[0]))
         clock.read(call, _between(1, int(stopping.warm_up_s / call_s), 100))
     least = stopping.least_samples(call_s)
@@ -120,14 +120,14 @@ def _trusted(readings: list[Reading]) -> tuple[list[float], tuple[str, ...]]:
     return [reading.time_ms for reading in readings], (HOST_BOUND,)
 
 
-def _call_s(call: Call, clock: Clock) -> float:
+def _call_s(call: Call, clock: Clock, slow_s: float) -> float:
     """How long a call takes to its end: the last of five, or the first where it is slow."""
     for _ in range(5):
         start = time.perf_counter()
         call()
         clock.wait()
         call_s = time.perf_counter() - start
-        if call_s > 0.25:
+        if call_s > slow_s:
             break
     return max(call_s, 1e-6)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lbench import backends, mechanisms
 from lbench.backends.spec import Backend
 from lbench.case import Case
-from lbench.mechanisms.spec import DTYPE_NAMES, Inputs, Mechanism, shape
+from lbench.mechanisms.spec import Inputs, Mechanism, shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +47,7 @@ def build(case: Case, device: str) -> Workload:
 
     Raises what the backend raises: Unsupported, ImportError, or an error of its own.
     """
-    import torch
-
-    from lbench.mechanisms.draws import output_gradient
+    from lbench.mechanisms.draws import dtype_of, output_gradient
 
     mechanism = mechanisms.load(case.mechanism)
     backend = backends.load(case.backend, case.mechanism)
@@ -60,7 +58,7 @@ def build(case: Case, device: str) -> Workload:
     forward = backend.build(case, constants)
     gradient = None
     if case.pass_name in ("bwd", "fwdbwd"):
-        drawn = output_gradient(case, shape("bthe", case), device, getattr(torch, DTYPE_NAMES[case.dtype]))
+        drawn = output_gradient(case, shape("bthe", case), device, dtype_of(case))
         gradient = layout.arrange("o", drawn)
     inputs = Inputs(
         {name: layout.restore(name, tensor).detach() for name, tensor in arranged.items()},

@@ -7,6 +7,7 @@ limits import these files only, never the packages behind them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -18,6 +19,7 @@ from lbench.errors import UsageError, unknown
 _NOT_BACKENDS = {"spec", "user"}
 
 
+@functools.cache
 def names() -> list[str]:
     """Names of all registered backends, sorted."""
     files = (module.name for module in pkgutil.iter_modules(__path__))

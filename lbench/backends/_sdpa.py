@@ -69,10 +69,11 @@ def _probe(case: Case, forward: Callable[[Tensor, Tensor, Tensor], Tensor]) -> N
     """Calls the pinned implementation on 64 tokens; torch decides by dtype, head dims and grouping."""
     import torch
 
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[case.dtype]
+    from lbench.mechanisms.draws import dtype_of
+
     needs_grad = case.pass_name in ("bwd", "fwdbwd")
     q, k, v = (
-        torch.zeros(1, heads, tokens, dim, dtype=dtype, device=case.device, requires_grad=needs_grad)
+        torch.zeros(1, heads, tokens, dim, dtype=dtype_of(case), device=case.device, requires_grad=needs_grad)
         for heads, tokens, dim in (
             (case.heads, 1 if case.pass_name == "decode" else 64, case.head_dim),
             (case.kv_heads, 64, case.head_dim),

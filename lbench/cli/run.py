@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import sys
 from pathlib import Path
@@ -144,8 +145,6 @@ def _check_axes(suite: str | None, axes: dict[str, Any], device: str | None) -> 
 
 
 def _limited(suite: Suite, cell_timeout_s: float | None, budget_s: float | None) -> Suite:
-    import dataclasses
-
     if cell_timeout_s is not None:
         suite = dataclasses.replace(suite, cell_timeout_s=cell_timeout_s)
     if budget_s is not None:
@@ -155,8 +154,6 @@ def _limited(suite: Suite, cell_timeout_s: float | None, budget_s: float | None)
 
 def _earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None:
     """The rows to go on from, without those to measure again."""
-    import dataclasses
-
     from lbench import results
     from lbench.errors import unknown
 

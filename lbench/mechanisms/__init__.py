@@ -17,6 +17,7 @@ from lbench.mechanisms.spec import Mechanism
 _NOT_MECHANISMS = {"spec", "costs", "draws", "segments", "softmax_truth"}
 
 
+@functools.cache
 def names() -> list[str]:
     """Names of all mechanisms, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_MECHANISMS)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MAMBA1_STATE = 16
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
-DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-"""torch's names of the dtypes."""
 
 
 @dataclass(frozen=True)
