@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from .launch import Sequences, launch_states, launch_walk
+from .checks import least_slope
+from .launch import Sequences, launch_carries, launch_walk
 
 
 class LightningAttention(torch.autograd.Function):
-    """Forward saves its inputs only; backward computes the states again."""
+    """Forward saves its inputs and, where decay is slow, the states at the cuts."""
 
     @staticmethod
     def forward(
@@ -23,32 +24,27 @@ class LightningAttention(torch.autograd.Function):
         cu_seqlens: torch.Tensor | None,
         scale: float,
         output_final_state: bool,
+        path: str,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output `[B, T, H, E]` and the final state or None."""
-        sequences = Sequences.build(q, slopes, cu_seqlens, scale)
-        carry = launch_states(k, v, sequences, initial_state, backwards=False)
-        final = _empty_states(q, v, sequences) if output_final_state else None
-        o = launch_walk(q, k, v, sequences, carry, final=final)
-        ctx.save_for_backward(q, k, v, slopes, initial_state, cu_seqlens)
-        ctx.scale = scale
+        o, final, carried = attend(
+            q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, path
+        )
+        ctx.save_for_backward(q, k, v, slopes, initial_state, cu_seqlens, carried)
+        ctx.scale, ctx.path = scale, path
         ctx.set_materialize_grads(False)
         return o, final
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor | None, d_final: torch.Tensor | None) -> tuple[Any, ...]:
         """Gradients of q, k, v and initial_state, those that are needed."""
-        q, k, v, slopes, initial_state, cu_seqlens = ctx.saved_tensors
+        q, k, v, slopes, initial_state, cu_seqlens, carried = ctx.saved_tensors
+        needs = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[4])
         with torch.no_grad():
-            sequences = Sequences.build(q, slopes, cu_seqlens, ctx.scale)
             do = torch.zeros_like(v) if upstream is None else upstream
-            needs_q, needs_k, needs_v, _, needs_initial = ctx.needs_input_grad[:5]
-            dq = _gradient_q(k, v, do, sequences, initial_state) if needs_q else None
-            dk = dv = d_initial = None
-            if needs_k or needs_v or needs_initial:
-                if ctx.scale == 0.0:  # only the final state depends on the inputs: the same with no do
-                    do, sequences = torch.zeros_like(v), Sequences.build(q, slopes, cu_seqlens, 1.0)
-                dk, dv, d_initial = _gradients_kv(q, k, v, do, sequences, d_final, ctx.needs_input_grad)
-        found = (dq, dk, dv, None, d_initial, None, None, None)
+            given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
+            dq, dk, dv, d_initial = differentiate(given, do, d_final, needs, ctx.scale, ctx.path)
+        found = (dq, dk, dv, None, d_initial, None, None, None, None)
         if torch.is_grad_enabled():  # create_graph=True
             used = (q, k, v, initial_state, upstream, d_final)
             return tuple(None if x is None else SecondDerivative.apply(x, *used) for x in found)
@@ -69,15 +65,50 @@ class SecondDerivative(torch.autograd.Function):
         raise RuntimeError("lightning_attention is differentiable once; a second derivative was asked for")
 
 
-def _gradient_q(
+def attend(
+    q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    do: torch.Tensor,
-    sequences: Sequences,
+    slopes: torch.Tensor,
     initial_state: torch.Tensor | None,
-) -> torch.Tensor:
-    carry = launch_states(k, v, sequences, initial_state, backwards=False)
-    return launch_walk(do, v, k, sequences, carry, transposed=True)
+    cu_seqlens: torch.Tensor | None,
+    scale: float,
+    output_final_state: bool,
+    path: str,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """The forward pass: output, final state, and the states carried to the cuts where decay is slow."""
+    sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
+    carried = launch_carries(k, v, sequences, initial_state, backwards=False)
+    final = _empty_states(q, v, sequences) if output_final_state else None
+    o = _walk(path)(q, k, v, sequences, carried=carried, initial=initial_state, final=final)
+    return o, final, carried
+
+
+def differentiate(
+    given: tuple[torch.Tensor | None, ...],
+    do: torch.Tensor,
+    d_final: torch.Tensor | None,
+    needs: tuple[bool, ...],
+    scale: float,
+    path: str,
+) -> tuple[torch.Tensor | None, ...]:
+    """The backward pass: gradients of q, k, v and initial_state, None for those without need.
+
+    `given` are q, k, v, slopes, initial_state and cu_seqlens of the forward pass and the states it carried.
+    """
+    q, k, v, slopes, initial_state, cu_seqlens, carried = given
+    assert q is not None and k is not None and v is not None and slopes is not None
+    needs_q, needs_k, needs_v, needs_initial = needs
+    sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
+    dq = dk = dv = d_initial = None
+    if needs_q:
+        dq = _walk(path)(do, v, k, sequences, carried=carried, initial=initial_state, transposed=True)
+    if needs_k or needs_v or needs_initial:
+        if scale == 0.0:  # only the final state depends on the inputs: the same with no do
+            do = torch.zeros_like(v)
+            sequences = _sequences(q, v, slopes, cu_seqlens, 1.0, path)
+        dk, dv, d_initial = _gradients_kv(q, k, v, do, sequences, d_final, needs, path)
+    return dq, dk, dv, d_initial
 
 
 def _gradients_kv(
@@ -88,18 +119,46 @@ def _gradients_kv(
     sequences: Sequences,
     d_final: torch.Tensor | None,
     needs: tuple[bool, ...],
+    path: str,
 ) -> tuple[torch.Tensor | None, ...]:
-    """Gradients of k, v and initial_state: both backward walks start from the same states."""
-    _, needs_k, needs_v, _, needs_initial = needs[:5]
+    """Gradients of k, v and initial_state: walks backwards that start from the same states."""
+    _, needs_k, needs_v, needs_initial = needs
     scale = sequences.scale
-    carry = launch_states(q, do, sequences, d_final, backwards=True, initial_factor=1.0 / scale)
+    start: Any = {"initial": d_final, "initial_factor": 1.0 / scale}
+    start["carried"] = launch_carries(q, do, sequences, **start, backwards=True)
     d_initial = _empty_states(q, v, sequences) if needs_initial else None
+    end: Any = {"final": d_initial, "final_factor": scale}
     dk = dv = None
+    if path == "hopper":
+        from .hopper_launch import launch_gradients
+
+        dk, dv = launch_gradients(q, k, v, do, sequences, **start, **end)
+        return dk if needs_k else None, dv if needs_v else None, d_initial
     if needs_v or needs_initial:
-        dv = launch_walk(k, q, do, sequences, carry, backwards=True, final=d_initial, final_factor=scale)
+        dv = launch_walk(k, q, do, sequences, **start, **end, backwards=True)
     if needs_k:
-        dk = launch_walk(v, do, q, sequences, carry, backwards=True, transposed=True)
+        dk = launch_walk(v, do, q, sequences, **start, backwards=True, transposed=True)
     return dk, dv if needs_v else None, d_initial
+
+
+def _sequences(
+    q: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    cu_seqlens: torch.Tensor | None,
+    scale: float,
+    path: str,
+) -> Sequences:
+    return Sequences.build(q, v, slopes, cu_seqlens, scale, path=path, least_slope=least_slope(slopes))
+
+
+def _walk(path: str) -> Any:
+    """The launcher of a walk forwards."""
+    if path == "hopper":
+        from .hopper_launch import launch_walk as launch_hopper_walk
+
+        return launch_hopper_walk
+    return launch_walk
 
 
 def _empty_states(q: torch.Tensor, v: torch.Tensor, sequences: Sequences) -> torch.Tensor:

@@ -5,50 +5,59 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-SEGMENT_MULTIPLE = tl.constexpr(
-    64
-)  # segments begin at multiples of this, so only the last block of all is ragged
-
 
 @triton.jit
-def index_program(num_tiles, num_heads, num_segments):
-    """Tile, head, segment and batch of this program; tiles of a head, then its neighbours, side by side."""
-    program = tl.program_id(0)
-    tile = program % num_tiles
-    program = program // num_tiles
-    head = program % num_heads
-    program = program // num_heads
-    return tile, head, program % num_segments, program // num_segments
-
-
-@triton.jit
-def locate_sequence(cu_seqlens_ptr, batch, num_tokens, PACKED: tl.constexpr):
-    """First token, length and batch index of a sequence; packed bounds are kept inside [0, num_tokens]."""
+def locate_row(row, num_sequences, num_tokens, cu_seqlens_ptr, PACKED: tl.constexpr):
+    """Head, sequence, first token and length of a row; packed bounds are kept inside [0, num_tokens]."""
+    head = row // num_sequences
+    sequence = row - head * num_sequences
     if PACKED:
-        start = tl.minimum(tl.maximum(tl.load(cu_seqlens_ptr + batch), 0), num_tokens)
-        stop = tl.minimum(tl.maximum(tl.load(cu_seqlens_ptr + batch + 1), start), num_tokens)
+        start = tl.minimum(tl.maximum(tl.load(cu_seqlens_ptr + sequence), 0), num_tokens)
+        stop = tl.minimum(tl.maximum(tl.load(cu_seqlens_ptr + sequence + 1), start), num_tokens)
         length = (stop - start).to(tl.int32)
-        batch_row = tl.zeros((), dtype=tl.int64)
+        batch = tl.zeros((), dtype=tl.int64)
     else:
         start = tl.zeros((), dtype=tl.int64)
         length = num_tokens.to(tl.int32)
-        batch_row = batch.to(tl.int64)
-    return start, length, batch_row
+        batch = sequence.to(tl.int64)
+    return head, sequence, batch, start, length
 
 
 @triton.jit
-def locate_segment(length, segment, num_segments):
-    """First and past-the-end position of a segment; the last ones may be empty."""
-    per_segment = tl.cdiv(tl.cdiv(length, SEGMENT_MULTIPLE), num_segments)
-    begin = tl.minimum(segment.to(tl.int64) * per_segment * SEGMENT_MULTIPLE, length).to(tl.int32)
-    end = tl.minimum(begin.to(tl.int64) + per_segment * SEGMENT_MULTIPLE, length).to(tl.int32)
-    return begin, end
+def load_rows(base, rows, step, columns, n, WIDTH: tl.constexpr):
+    """The first n of the tokens `rows` of a tensor [T, WIDTH]; zero behind them and past the width."""
+    mask = (rows < n)[:, None] & (columns < WIDTH)[None, :]
+    return tl.load(base + rows[:, None] * step + columns[None, :], mask=mask, other=0.0)
 
 
 @triton.jit
-def offset_state(d, e, D: tl.constexpr, E: tl.constexpr, TRANSPOSED: tl.constexpr):
-    """Offsets [D, E] of a state in memory; TRANSPOSED where memory holds [E, D]."""
-    return d[:, None] + e[None, :] * D if TRANSPOSED else d[:, None] * E + e[None, :]
+def point_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
+    """Pointers and mask [BLOCK_D, BLOCK_E] of a tile of a state in memory, which holds [E, D] where TRANSPOSED."""
+    d = tl.arange(0, BLOCK_D)
+    e = tile * BLOCK_E + tl.arange(0, BLOCK_E)
+    pointers = base + (d[:, None] + e[None, :] * D if TRANSPOSED else d[:, None] * E + e[None, :])
+    return pointers, (d < D)[:, None] & (e < E)[None, :]
+
+
+@triton.jit
+def load_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
+    """A tile of a state. Without masks where none is needed: they would stay in registers all along the walk."""
+    pointers, mask = point_state(base, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
+    if D % BLOCK_D == 0 and E % BLOCK_E == 0:
+        state = tl.load(pointers)
+    else:
+        state = tl.load(pointers, mask=mask, other=0.0)
+    return state
+
+
+@triton.jit
+def store_state(base, state, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
+    """Write a tile of a state."""
+    pointers, mask = point_state(base, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
+    if D % BLOCK_D == 0 and E % BLOCK_E == 0:
+        tl.store(pointers, state)
+    else:
+        tl.store(pointers, state, mask=mask)
 
 
 @triton.jit
@@ -91,3 +100,32 @@ def update_state(state, k, v, slope, rows, n, BACKWARDS: tl.constexpr, PRECISION
     weighted = (v.to(tl.float32) * weights[:, None]).to(v.dtype)  # [T, E]
     state = decay_state(state, slope * n.to(tl.float32))
     return tl.dot(tl.trans(k), weighted, state, input_precision=PRECISION)
+
+
+@triton.jit
+def accumulate_state(
+    state,
+    k_base,
+    k_step,
+    v_base,
+    v_step,
+    d,
+    e,
+    slope,
+    num_tokens,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BACKWARDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The state after `num_tokens` more positions; bases point at the first, steps lead to the next."""
+    rows = tl.arange(0, BLOCK_T)
+    for block in range(0, tl.cdiv(num_tokens, BLOCK_T)):
+        n = tl.minimum(num_tokens - block * BLOCK_T, BLOCK_T)
+        k = load_rows(k_base, rows, k_step, d, n, D)  # [T, D]
+        v = load_rows(v_base, rows, v_step, e, n, E)  # [T, E]
+        state = update_state(state, k, v, slope, rows, n, BACKWARDS, PRECISION)
+        k_base += BLOCK_T * k_step
+        v_base += BLOCK_T * v_step
+    return state

@@ -15,7 +15,7 @@ MAX_DIM = 256
 LARGEST_SCALE = 1e30  # the backward pass divides by scale in fp32
 MAX_TOKENS = 2**31 - 128  # positions are 32-bit, offsets 64-bit
 
-_checked_slopes = WeakIdKeyDictionary()  # tensor -> version at which its values were found good
+_checked_slopes = WeakIdKeyDictionary()  # tensor -> (version at which its values were found good, the least)
 
 
 def check_attention(
@@ -98,27 +98,35 @@ def _has_triton() -> bool:
 
 
 def _check_qkv(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tuple[str, ...]) -> None:
-    given = f"q {_describe(q)}, k {_describe(k)}, v {_describe(v)}"
-    names = ", ".join(leading)
     for name, x in (("q", q), ("k", k), ("v", v)):
         if not isinstance(x, torch.Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}; allowed is a torch.Tensor")
+    if problem := _find_problem(q, k, v, leading):
+        given = f"q {_describe(q)}, k {_describe(k)}, v {_describe(v)}"
+        raise ValueError(f"given {given}; allowed {problem}")
+
+
+def _find_problem(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tuple[str, ...]) -> str:
+    """What is allowed that q, k and v are not; empty where all is well. On the way of every call, so quick."""
+    shape, dtype = q.shape, q.dtype
+    names = ", ".join(leading)
     if (
-        any(x.dim() != len(leading) + 1 for x in (q, k, v))
-        or q.shape != k.shape
-        or q.shape[:-1] != v.shape[:-1]
+        len(shape) != len(leading) + 1
+        or k.shape != shape
+        or v.dim() != len(shape)
+        or v.shape[:-1] != shape[:-1]
     ):
-        raise ValueError(f"given {given}; allowed are q and k [{names}, D], v [{names}, E]")
-    if 0 in q.shape:
-        raise ValueError(f"given {given}; allowed are sizes of at least 1")
-    if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
-        allowed = ", ".join(str(dtype) for dtype in DTYPES)
-        raise ValueError(f"given {given}; allowed is one dtype for all three, of {allowed}")
+        return f"are q and k [{names}, D], v [{names}, E]"
+    if 0 in shape:
+        return "are sizes of at least 1"
+    if dtype not in DTYPES or k.dtype != dtype or v.dtype != dtype:
+        return f"is one dtype for all three, of {', '.join(str(dtype) for dtype in DTYPES)}"
     if k.device != q.device or v.device != q.device:
-        raise ValueError(f"given {given}; allowed is one device for all three")
-    for name, dim in (("D", q.shape[-1]), ("E", v.shape[-1])):
+        return "is one device for all three"
+    for name, dim in (("D", shape[-1]), ("E", v.shape[-1])):
         if not MIN_DIM <= dim <= MAX_DIM:
-            raise ValueError(f"given {name} = {dim} ({given}); allowed is {MIN_DIM} to {MAX_DIM}")
+            return f"is {name} from {MIN_DIM} to {MAX_DIM}, not {dim}"
+    return ""
 
 
 def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int) -> None:
@@ -129,15 +137,24 @@ def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int) -> None:
         raise ValueError("slopes requires a gradient, and none is computed for it; pass slopes.detach()")
     if slopes.is_cuda and torch.cuda.is_current_stream_capturing():
         return  # reading values is not allowed while a CUDA graph is captured
-    version = -1 if slopes.is_inference() else slopes._version
-    if _checked_slopes.get(slopes) == version:
+    if least_slope(slopes) is not None:
         return
     low, high = slopes.min().item(), slopes.max().item()
     if not (low >= 0.0 and math.isfinite(high)):
         raise ValueError(
             f"slopes has values from {low} to {high}; allowed are finite values >= 0 (0: no decay)"
         )
-    _checked_slopes[slopes] = version
+    _checked_slopes[slopes] = (_version(slopes), low)
+
+
+def least_slope(slopes: torch.Tensor) -> float | None:
+    """The least of slopes where they were checked and have not changed since, else None."""
+    version, least = _checked_slopes.get(slopes, (None, None))
+    return least if version == _version(slopes) else None
+
+
+def _version(x: torch.Tensor) -> int:
+    return -1 if x.is_inference() else x._version
 
 
 def _check_scale(scale: float) -> None:

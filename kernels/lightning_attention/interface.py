@@ -47,11 +47,14 @@ def lightning_attention(
     """
     check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
     check_device(q)
-    from .autograd import LightningAttention
+    from .autograd import LightningAttention, attend
+    from .paths import choose_path
 
-    return LightningAttention.apply(
-        q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state)
-    )
+    given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state))
+    path = choose_path(q, v)
+    if not torch.is_grad_enabled():
+        return attend(*given, path)[:2]
+    return LightningAttention.apply(*given, path)
 
 
 def lightning_attention_step(
@@ -84,6 +87,6 @@ def lightning_attention_step(
     """
     check_step(q, k, v, slopes, state, scale, inplace)
     check_device(q)
-    from .launch import launch_step
+    from .step import launch_step
 
     return launch_step(q, k, v, slopes, state, float(scale), inplace)

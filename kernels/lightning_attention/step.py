@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+from .layout import ALIGNMENT_BYTES, choose_unit, count_strides, densify, is_aligned
+from .launch import launch, on_device
+from .tiles import pad_dim
 
 
 @triton.jit(
@@ -61,3 +66,45 @@ def step_kernel(
     o = tl.sum(state * q.to(tl.float32)[:, None], axis=0) * scale
     tl.store(new_state_ptr + new_base + state_offsets, state, mask=state_mask)
     tl.store(o_ptr + row * E + e, o.to(o_ptr.dtype.element_ty), mask=e < E)
+
+
+def launch_step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    state: torch.Tensor,
+    scale: float,
+    inplace: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token: o `[B, H, E]` and the new state `[B, H, D, E]`, which is `state` if inplace."""
+    batch, heads, dim, dim_out = *q.shape, v.shape[-1]
+    unit = choose_unit(torch.float32, dim_out, dim_out)
+    if inplace and not is_aligned(state, unit):
+        unit = 1
+    elif not inplace and (not is_aligned(state, unit) or state.stride(-2) != dim_out):
+        state = state.clone(memory_format=torch.contiguous_format)
+    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+    new_state = (
+        state if inplace else torch.empty(batch, heads, dim, dim_out, dtype=torch.float32, device=q.device)
+    )
+    o = torch.empty(batch, heads, dim_out, dtype=q.dtype, device=q.device)
+    block_e = min(32, pad_dim(dim_out))
+    with on_device(q):
+        launch(
+            step_kernel,
+            batch * heads * -(-dim_out // block_e),
+            (
+                *(q, k, v, densify(slopes), state, o, new_state),
+                *(*count_strides(q, 1), *count_strides(k, 1), *count_strides(v, 1)),
+                *(*count_strides(state, unit)[:2], *count_strides(new_state, unit)[:2], heads, scale),
+            ),
+            (q.dtype, state.data_ptr() % ALIGNMENT_BYTES == 0),
+            D=dim,
+            E=dim_out,
+            BLOCK_D=pad_dim(dim),
+            BLOCK_E=block_e,
+            UNIT=unit,
+            num_warps=4,
+        )
+    return o, new_state

@@ -29,8 +29,8 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def force_segments(monkeypatch: pytest.MonkeyPatch):
-    """Call with a number: sequences are then cut into so many segments, whatever the device."""
-    from lightning_attention import launch
+def force_shares(monkeypatch: pytest.MonkeyPatch):
+    """Call with a number: the work is then shared out among so many programs, whatever the device."""
+    from lightning_attention import shares
 
-    return lambda count: monkeypatch.setattr(launch, "choose_segments", lambda *args: count)
+    return lambda count: monkeypatch.setattr(shares, "choose_programs", lambda *args, **kwargs: (count, 0))

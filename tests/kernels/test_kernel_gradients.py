@@ -61,8 +61,8 @@ def test_without_a_final_state(device):
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_segments(device, force_segments, count):
-    force_segments(count)
+def test_segments(device, force_shares, count):
+    force_shares(count)
     x = make_inputs(device, torch.float32, tokens=150, heads=1, dim_out=24)
     check_gradients(x, torch.tensor([0.03], device=device), scale=0.6, limit=2e-5)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lightning_attention import lightning_attention
 from recurrence import gradients, make_inputs, recurrence, relative_rms
 
 
 @pytest.mark.parametrize(("tokens", "count"), [(1, 2), (100, 2), (150, 3), (200, 7)])
-def test_segments_change_nothing(device, force_segments, tokens, count):
+def test_segments_change_nothing(device, force_shares, tokens, count):
     x = make_inputs(device, torch.float32, tokens=tokens)
     slopes = torch.tensor([0.0, 1.5], device=device)
-    force_segments(count)
+    force_shares(count)
     o, final = lightning_attention(
         x.q, x.k, x.v, slopes, initial_state=x.initial_state, output_final_state=True
     )
@@ -23,8 +25,8 @@ def test_segments_change_nothing(device, force_segments, tokens, count):
 
 @pytest.mark.parametrize("offsets", [[0, 20], [0, 0, 7, 7, 40, 40], [0, 65, 66]])
 @pytest.mark.parametrize("count", [1, 2])
-def test_packed_documents_do_not_see_each_other(device, force_segments, offsets, count):
-    force_segments(count)
+def test_packed_documents_do_not_see_each_other(device, force_shares, offsets, count):
+    force_shares(count)
     documents = len(offsets) - 1
     x = make_inputs(device, torch.float32, tokens=offsets[-1], heads=1, states=documents)
     cu_seqlens = torch.tensor(offsets, device=device, dtype=torch.int32 if count == 1 else torch.int64)
@@ -60,20 +62,75 @@ def test_offsets_outside_the_tokens_are_kept_inside(device):
     assert torch.equal(o, right)
 
 
-def test_number_of_segments():
-    from lightning_attention import segments
+def read_cuts(slopes, *, sequences=1, tokens, slots, dtype=torch.float32, cu_seqlens=None):
+    from lightning_attention.shares import share_out
 
-    sms, device = 132, torch.device("cuda", 0)
-    original, segments.count_sms = segments.count_sms, lambda _: sms
-    try:
-        choose = segments.choose_segments
-        assert choose(131072, 16, device) * 16 <= sms
-        assert choose(131072, 16, device) > 1
-        assert choose(2048, 1024, device) == 1
-        assert choose(131072, 128, device) == 1
-        assert choose(1, 1, device) == 1
-        counts = [choose(tokens, 1, device) for tokens in range(1, 100_000, 999)]
-        assert counts == sorted(counts)
-    finally:
-        segments.count_sms = original
-    assert choose(131072, 1, torch.device("cpu")) == 1
+    return share_out(slopes, cu_seqlens, sequences, tokens, slots, dtype)
+
+
+@settings(max_examples=40 if torch.cuda.is_available() else 12, deadline=None)
+@given(
+    sequences=st.integers(1, 5),
+    tokens=st.integers(1, 20_000),
+    heads=st.integers(1, 6),
+    slots=st.integers(1, 40),
+    slowest=st.floats(-20, 2),
+)
+def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    slopes = torch.exp2(torch.linspace(slowest + 8, slowest, heads)).to(device)
+    shares = read_cuts(slopes, sequences=sequences, tokens=tokens, slots=slots)
+    cuts = shares.cuts.cpu()
+    rows, positions, before, after = cuts.unbind(1)
+    assert len(cuts) == shares.num_programs + 1 <= slots + 1 or tokens * sequences < 1024 * slots
+    places = rows.long() * tokens + positions
+    assert places[0] == 0
+    assert places[-1] == heads * sequences * tokens
+    assert (places.diff() >= 0).all()
+    assert ((positions % 64 == 0) & (positions < tokens)).all()
+    whole = positions == 0
+    assert (before[whole] == 0).all()
+    assert (after[whole] == 0).all()
+    reach = 26.5 / slopes.cpu()
+    for row, position, ahead, behind in cuts[~whole].tolist():
+        for warm_up, there in ((ahead, position), (behind, tokens - position)):
+            if warm_up < 0:
+                assert shares.carries
+            else:
+                assert warm_up == there or warm_up >= reach[row // sequences]
+
+
+@pytest.mark.parametrize("sequences", [1, 3])
+def test_packed_cuts_lie_in_their_documents(device, sequences):
+    bounds = [0, 0, 500, 501, 501, 2000, 4096, 4096]
+    cu_seqlens = torch.tensor(bounds, device=device)
+    slopes = torch.tensor([0.5, 1e-3, 0.0], device=device)[:sequences]
+    shares = read_cuts(slopes, sequences=7, tokens=4096, slots=9, cu_seqlens=cu_seqlens)
+    lengths = torch.tensor(bounds).diff()
+    for row, position, before, after in shares.cuts.tolist()[:-1]:
+        assert position <= lengths[row % 7]
+        assert before <= position
+        assert after <= lengths[row % 7] - position
+
+
+def test_shares_are_even_where_rows_do_not_fill_the_card():
+    from lightning_attention.shares import choose_programs
+
+    assert choose_programs(16, 16 * 131072, 132) == (132, 0)
+    assert choose_programs(1024, 1024 * 2048, 132) == (128, 8)  # whole rows, 97 % of the card
+    assert choose_programs(128, 128 * 16384, 132) == (128, 1)
+    assert choose_programs(144, 144 * 14563, 132) == (132, 0)
+    assert choose_programs(1, 100, 132) == (1, 1)
+    assert choose_programs(16, 16 * 1024, 132) == (16, 1)
+    for num_rows in range(1, 600):
+        programs, each = choose_programs(num_rows, num_rows * 65536, 132)
+        assert programs >= min(100, 64 * num_rows)
+        assert each == 0 or (programs - 1) * each < num_rows <= programs * each
+
+
+def test_shares_are_kept_until_slopes_change(device):
+    slopes = torch.tensor([0.5, 0.01], device=device)
+    first = read_cuts(slopes, tokens=5000, slots=4)
+    assert read_cuts(slopes, tokens=5000, slots=4) is first
+    slopes.mul_(0.5)
+    assert read_cuts(slopes, tokens=5000, slots=4) is not first

@@ -19,15 +19,15 @@ class Driver:
     def get_current_device(self): return 0
 
 driver.set_active(Driver())
-from lightning_attention import launch
+from lightning_attention import launch, shares, step
 from lightning_attention.autograd import LightningAttention
 
 keys = {}
 
 class Recorder:
-    def __init__(self, name):
+    def __init__(self, name, kernel):
         self.name = name
-        self.binder = getattr(launch, name).device_caches[0][-1]
+        self.binder = kernel.device_caches[0][-1]
     def __getitem__(self, grid):
         assert 0 < grid[0] < 2**31, grid
         def record(*args, **kwargs):
@@ -35,22 +35,24 @@ class Recorder:
             keys.setdefault(self.name, set()).add(str(specialization) + str(options))
         return record
 
-names = ("walk_kernel", "segment_states_kernel", "carry_states_kernel", "step_kernel")
-for name in names:
-    setattr(launch, name, Recorder(name))
+for module, name in (
+    (launch, "walk_kernel"), (launch, "own_states_kernel"), (launch, "carry_states_kernel"),
+    (shares, "cut_kernel"), (step, "step_kernel"),
+):
+    setattr(module, name, Recorder(name, getattr(module, name)))
 
 def run(
     B, T, H, D=128, E=128, dtype=torch.bfloat16,
-    segments=1, initial=False, final=False, documents=0, scale=1.0,
+    programs=0, initial=False, final=False, documents=0, scale=1.0,
 ):
-    launch.choose_segments = lambda *args: segments
+    shares.choose_programs = lambda *args, **kwargs: (programs, 0) if programs else (B * H, 1)
     make = lambda *shape, dtype=dtype: torch.empty(*shape, dtype=dtype, device="meta").requires_grad_()
     q, k, v = make(B, T, H, D), make(B, T, H, D), make(B, T, H, E)
     slopes = torch.empty(H, device="meta")
     rows = documents or B
     state = make(rows, H, D, E, dtype=torch.float32) if initial else None
     cu = torch.empty(documents + 1, dtype=torch.int32, device="meta") if documents else None
-    o, last = LightningAttention.apply(q, k, v, slopes, state, cu, scale, final)
+    o, last = LightningAttention.apply(q, k, v, slopes, state, cu, scale, final, "plain")
     outputs = [x for x in (o, last) if x is not None]
     inputs = [x for x in (q, k, v, state) if x is not None]
     torch.autograd.grad(outputs, inputs, [torch.empty_like(x) for x in outputs])
@@ -68,17 +70,17 @@ def steps(shapes):
         state = make(B, H, 128, 128, dtype=torch.float32)
         for inplace in (False, True):
             slopes = torch.empty(H, device="meta")
-            launch.launch_step(*(make(B, H, 128) for _ in range(3)), slopes, state, 1.0, inplace)
+            step.launch_step(*(make(B, H, 128) for _ in range(3)), slopes, state, 1.0, inplace)
     return {name: len(found) for name, found in keys.items()}
 
 sizes = [dict(B=B, T=T, H=H) for B, T, H in (
     (1, 1, 1), (1, 15, 1), (2, 16, 16), (3, 17, 5), (1, 4096, 16), (2, 4096, 16),
     (1, 2**20, 16), (1, 2**20 - 1, 16), (1, 2**20 + 1, 16), (4096, 256, 16), (4097, 256, 16), (1, 2**25, 1))]
 options = [
-    dict(segments=1, initial=False, final=False, scale=1.0),
-    dict(segments=2, initial=False, final=True, scale=0.1),
-    dict(segments=3, initial=True, final=False, scale=1.0),
-    dict(segments=16, initial=True, final=True, scale=2.0),
+    dict(programs=0, initial=False, final=False, scale=1.0),
+    dict(programs=2, initial=False, final=True, scale=0.1),
+    dict(programs=100, initial=True, final=False, scale=1.0),
+    dict(programs=132, initial=True, final=True, scale=2.0),
 ]
 packed = [dict(B=1, documents=n) for n in (1, 7)]
 print(json.dumps(dict(
@@ -98,9 +100,10 @@ def test_variants_do_not_depend_on_sizes_states_or_segments():
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    # the walk as output, dq, dk and dv; states forwards and backwards; one carry over segments
+    # the walk as output, dq, dk and dv; states forwards and backwards, for cards of up to 127 and 255 programs
     for name in ("plain", "packed"):
-        assert counts[name] == {"walk_kernel": 4, "segment_states_kernel": 2, "carry_states_kernel": 1}
-    assert counts["unequal"] == {"walk_kernel": 4}
-    assert counts["dtypes"] == {"walk_kernel": 12}
+        states = {"own_states_kernel": 2, "carry_states_kernel": 6}
+        assert counts[name] == {"walk_kernel": 4, "cut_kernel": 3, **states}
+    assert counts["unequal"] == {"walk_kernel": 4, "cut_kernel": 3}
+    assert counts["dtypes"] == {"walk_kernel": 12, "cut_kernel": 1}
     assert counts["steps"] == {"step_kernel": 1}
