@@ -97,7 +97,10 @@ def differentiate(
     `given` are q, k, v, slopes, initial_state and cu_seqlens of the forward pass and the states it carried.
     """
     q, k, v, slopes, initial_state, cu_seqlens, carried = given
-    assert q is not None and k is not None and v is not None and slopes is not None
+    assert q is not None
+    assert k is not None
+    assert v is not None
+    assert slopes is not None
     needs_q, needs_k, needs_v, needs_initial = needs
     sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
     dq = dk = dv = d_initial = None

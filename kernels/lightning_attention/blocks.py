@@ -31,8 +31,11 @@ def load_rows(base, rows, step, columns, n, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def point_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
-    """Pointers and mask [BLOCK_D, BLOCK_E] of a tile of a state in memory, which holds [E, D] where TRANSPOSED."""
+def point_state(
+    base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+):  # fmt: skip
+    """Pointers and mask [BLOCK_D, BLOCK_E] of a tile of a state, which lies as [E, D] where TRANSPOSED."""
     d = tl.arange(0, BLOCK_D)
     e = tile * BLOCK_E + tl.arange(0, BLOCK_E)
     pointers = base + (d[:, None] + e[None, :] * D if TRANSPOSED else d[:, None] * E + e[None, :])
@@ -40,8 +43,11 @@ def point_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.conste
 
 
 @triton.jit
-def load_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
-    """A tile of a state. Without masks where none is needed: they would stay in registers all along the walk."""
+def load_state(
+    base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+):  # fmt: skip
+    """A tile of a state. No masks where none are needed: they would stay in registers all along the walk."""
     pointers, mask = point_state(base, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
     if D % BLOCK_D == 0 and E % BLOCK_E == 0:
         state = tl.load(pointers)
@@ -51,7 +57,10 @@ def load_state(base, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constex
 
 
 @triton.jit
-def store_state(base, state, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
+def store_state(
+    base, state, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+):  # fmt: skip
     """Write a tile of a state."""
     pointers, mask = point_state(base, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
     if D % BLOCK_D == 0 and E % BLOCK_E == 0:

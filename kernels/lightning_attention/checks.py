@@ -107,7 +107,7 @@ def _check_qkv(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tuple
 
 
 def _find_problem(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tuple[str, ...]) -> str:
-    """What is allowed that q, k and v are not; empty where all is well. On the way of every call, so quick."""
+    """What is allowed that q, k and v are not; empty where all is well. Quick, as every call comes by."""
     shape, dtype = q.shape, q.dtype
     names = ", ".join(leading)
     if (

@@ -1,4 +1,4 @@
-"""From tensors to launches of the Gluon kernels of hopper.py. No checks and no gradients."""
+"""From tensors to launches of the Gluon kernels for Hopper (hopper_*.py). No checks and no gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from .hopper import gradients_kernel, walk_kernel
+from .hopper_gradients import gradients_kernel
+from .hopper_walk import walk_kernel
 from .launch import Sequences, launch, on_device, or_unread
 
 BLOCK_T = 64
@@ -73,7 +74,7 @@ def launch_gradients(
     final: torch.Tensor | None,
     final_factor: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """dk `[B, T, H, D]` and dv `[B, T, H, E]`; `initial` and `final` are the gradients of the last and first state."""
+    """dk `[B, T, H, D]` and dv `[B, T, H, E]`; `initial`, `final`: gradients of last and first state."""
     batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
     dk = torch.empty(batch, num_tokens, heads, dim, dtype=q.dtype, device=q.device)
     dv = torch.empty(batch, num_tokens, heads, dim_out, dtype=q.dtype, device=q.device)
@@ -104,10 +105,10 @@ def launch_gradients(
 
 
 def describe(x: torch.Tensor, columns: int) -> tuple[Any, Steps]:
-    """x `[B, T, H, D]` as rows, one a token, for TMA: blocks of 64 rows and `columns` columns; copied if it must be.
+    """x `[B, T, H, D]` as rows, one a token, for TMA: blocks of 64 rows of `columns`; copied if it must be.
 
-    A token of a head lies at row `batch * steps[0] + head * steps[1] + token` and column `head * steps[2]`: heads
-    side by side in a row, or one after another.
+    A token of a head lies at row `batch * steps[0] + head * steps[1] + token` and column `head * steps[2]`:
+    heads side by side in a row, or one after another.
     """
     steps = find_steps(x)
     if steps is None:

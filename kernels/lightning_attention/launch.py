@@ -21,9 +21,10 @@ CARRY_BLOCK = 1024
 PIECES = 2  # programs that make the own state before one cut, so that few slow heads do not keep few SMs
 
 
-# Triton binds, specialises and looks up the arguments of every call anew, which takes longer than all the rest.
-# Here every pointer is 16-byte aligned and no size is specialised, so what was compiled for one call serves every
-# call with the same constants. Versions whose compiled kernels take all arguments in order, constants too:
+# Triton binds, specialises and looks up the arguments of every call anew, which takes longer than all the
+# rest. Here every pointer is 16-byte aligned and no size is specialised, so what was compiled for one call
+# serves every call with the same constants. Versions whose compiled kernels take all arguments in order,
+# constants too:
 DIRECT_TRITON = (3, 6)
 
 _compiled: dict[tuple[Any, ...], Any] = {}
@@ -62,7 +63,7 @@ def kernels_are_interpreted() -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """What every walk over the same sequences has in common: decay, bounds, scale, and how they are shared out."""
+    """What every walk over the same sequences has in common: decay, bounds, scale, shares."""
 
     slopes: torch.Tensor  # [H] fp32
     cu_seqlens: torch.Tensor | None  # [N + 1] int64
@@ -145,7 +146,7 @@ def launch_carries(
     backwards: bool,
     initial_factor: float = 1.0,
 ) -> torch.Tensor | None:
-    """States at the cuts `[programs + 1, D, E]`, given k `[B, T, H, D]`, v `[B, T, H, E]`; None: all warm up."""
+    """States at cuts `[programs + 1, D, E]` from k `[B, T, H, D]`, v `[B, T, H, E]`; None: all warm up."""
     shares = sequences.shares
     if not shares.carries:
         return None
@@ -202,7 +203,7 @@ def launch_walk(
     backwards: bool = False,
     transposed: bool = False,
 ) -> torch.Tensor:
-    """One walk: o `[B, T, H, E]`; last states go into `final` if given (states are `[.., E, D]` if transposed)."""
+    """One walk: o `[B, T, H, E]`; `final` if given takes the last states (`[.., E, D]` if transposed)."""
     batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
     tile = choose_tile(q.dtype, dim, dim_out, describe_card(q.device).shared_bytes)
     unit = choose_unit(q.dtype, dim, dim_out)
@@ -254,7 +255,8 @@ def _constants(tile: Tile, dtype: torch.dtype, dim: int, dim_out: int, unit: int
         "UNIT": unit,
         "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
         "num_warps": tile.num_warps,
-        # Rows that begin at odd 2-byte addresses cannot be copied asynchronously, and Triton's pipeline is wrong there.
+        # Rows that begin at odd 2-byte addresses cannot be copied asynchronously; Triton's pipeline is wrong
+        # there.
         "num_stages": tile.num_stages if unit * dtype.itemsize >= 4 else 1,
     }
 

@@ -1,7 +1,8 @@
 """Which kernels run: chosen here, by hardware, versions and tensors, and nowhere else.
 
-`plain` is Triton as it runs on every card and, for tests, in the interpreter. `hopper` (hopper.py) is written in
-Gluon for compute capability 9.0; it takes bf16 with D and E of 64 or 128, the shapes of published models.
+`plain` is Triton as it runs on every card and, for tests, in the interpreter. `hopper` (hopper_walk.py,
+hopper_gradients.py) is written in Gluon for compute capability 9.0; it takes bf16 with D and E of 64 or 128,
+the shapes of published models.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import triton
 
 PATHS = ("plain", "hopper")
 HOPPER_DIMS = (64, 128)
-HOPPER_LEAST = (
-    2**17
-)  # tokens times heads: below, launching takes longer than the work, and `plain` launches faster
+# Tokens times heads: below, launching takes longer than the work, and `plain` launches faster.
+HOPPER_LEAST = 2**17
 # Gluon is young and changes with Triton's minor versions: these are the ones its kernels were run with.
 HOPPER_TRITON = ((3, 6),)
 
@@ -27,7 +27,7 @@ _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("forced", d
 
 @contextlib.contextmanager
 def force_path(path: str) -> Iterator[None]:
-    """Within it calls take this path; those that it cannot serve raise ValueError. For tests and benchmarks."""
+    """Within it calls take this path; those it cannot serve raise ValueError. For tests and benchmarks."""
     if path not in PATHS:
         raise ValueError(f"path is {path!r}; allowed is one of {', '.join(PATHS)}")
     token = _forced.set(path)

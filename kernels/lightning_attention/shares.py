@@ -26,7 +26,7 @@ LEAST_SHARE = 1024  # tokens of one head a program should have at the least
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
 WARM_UP_COST = 0.5  # a token of warm-up reads two tensors where a token of a walk moves four
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
-# the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a unit in the last place is 2e-3, 2e-4, 6e-8.
+# the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a last place is 2e-3, 2e-4 and 6e-8.
 REACH = {torch.bfloat16: 18.4, torch.float16: 20.8, torch.float32: 26.5}
 
 _kept = WeakIdKeyDictionary()  # slopes -> (version, {key: Shares})
@@ -69,8 +69,8 @@ def cut_kernel(
     line = num_tokens.to(tl.int64) * (1 if PACKED else num_sequences)  # tokens a head
     share = tl.maximum(line * num_heads // num_programs, 1)
     warm_up = tl.minimum(window, tl.minimum(limit, num_tokens)).to(tl.float32)
-    # A share of `even` tokens' worth of work in a head whose warm-up costs w holds even - w of its tokens. The
-    # weights that follow decide how much `even` is.
+    # A share of `even` tokens' worth of work in a head whose warm-up costs w holds even - w of its tokens.
+    # The weights that follow decide how much `even` is.
     share = share.to(tl.float32)
     even = share
     for _ in range(0, 8):

@@ -10,7 +10,7 @@ from .blocks import accumulate_state, locate_row, store_state
 
 @triton.jit
 def locate_reach(cuts_ptr, cut, position, row, length, BACKWARDS: tl.constexpr):
-    """First and past-the-end position of the tokens between the cut before (as the walk goes) and this one."""
+    """First and past-the-end position of the tokens between the cut before (in the walk) and this one."""
     if BACKWARDS:
         other = cuts_ptr + (cut + 1) * 4
         far = tl.where(tl.load(other) == row, tl.load(other + 1), length)
@@ -114,7 +114,7 @@ def carry_states_kernel(
     BACKWARDS: tl.constexpr,
     PACKED: tl.constexpr,
 ):
-    """carry <- lambda^(tokens of a piece) carry + own, along the cuts of a row; its first cut does them all."""
+    """carry <- lambda^(tokens of a piece) carry + own, along a row's cuts; its first cut does them all."""
     TILES: tl.constexpr = (STATE_SIZE + BLOCK - 1) // BLOCK
     tile = tl.program_id(0) % TILES
     cut = tl.program_id(0) // TILES + 1

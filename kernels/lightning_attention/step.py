@@ -6,8 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .layout import ALIGNMENT_BYTES, choose_unit, count_strides, densify, is_aligned
 from .launch import launch, on_device
+from .layout import ALIGNMENT_BYTES, choose_unit, count_strides, densify, is_aligned
 from .tiles import pad_dim
 
 

@@ -20,10 +20,10 @@ class Tile:
     programs_per_sm: int = 1
 
 
-# Keyed by the padded dim of q and k. The state [BLOCK_D, BLOCK_E] stays in registers, so wide dims take tiles of
-# E, and several programs read the same q and k (the second time from L2). Measured on an H100 at D = E = 128
-# (LOG.md): four warps and half of E twice on an SM reach 0.76 to 0.80 of the memory floor, eight warps and all
-# of E 0.65 to 0.69.
+# Keyed by the padded dim of q and k. The state [BLOCK_D, BLOCK_E] stays in registers, so wide dims take tiles
+# of E, and several programs read the same q and k (the second time from L2). Measured on an H100 at
+# D = E = 128 (LOG.md): four warps and half of E twice on an SM reach 0.76 to 0.80 of the memory floor, eight
+# warps and all of E 0.65 to 0.69.
 TILES_16_BIT = {
     16: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2, programs_per_sm=2),
     32: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2, programs_per_sm=2),

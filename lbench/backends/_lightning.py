@@ -16,8 +16,12 @@ LIMITS = Limits(
 PACKAGES = ("triton", "lightning_attention")
 
 
-def bind(case: Case, slopes: Tensor, scale: float = 1.0) -> Forward:
-    """`lightning_attention` with slopes [H] and a scale, or its step with a new state for a decoding step."""
+def bind(case: Case, slopes: Tensor, scale: float = 1.0, path: str | None = None) -> Forward:
+    """`lightning_attention` with slopes [H] and a scale, or its step with a new state for a decoding step.
+
+    With `path` the forward, and the backward that follows it, take that path; else the package chooses.
+    A step has one path only.
+    """
     from lightning_attention import lightning_attention, lightning_attention_step
 
     def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -28,4 +32,16 @@ def bind(case: Case, slopes: Tensor, scale: float = 1.0) -> Forward:
         o, new_state = lightning_attention_step(*token, slopes, state, scale=scale)
         return o.unsqueeze(1), new_state
 
-    return step if case.pass_name == "decode" else forward
+    if case.pass_name == "decode":
+        return step
+    return forward if path is None else _on_path(forward, path)
+
+
+def _on_path(forward: Forward, path: str) -> Forward:
+    from lightning_attention.paths import force_path
+
+    def forced(q: Tensor, k: Tensor, v: Tensor) -> Tensor | tuple[Tensor, ...]:
+        with force_path(path):
+            return forward(q, k, v)
+
+    return forced

@@ -97,6 +97,7 @@ def _marker(backend: str, mechanism: str) -> str:
     ours = _is_ours(registry[backend])
     markers = OUR_MARKERS if ours else MARKERS
     alike = [name for name, one in registry.items() if one.mechanism == mechanism and _is_ours(one) == ours]
+    alike.sort(key=lambda name: name != FLAGSHIP)  # it keeps its marker when others join it
     return markers[(alike.index(backend) if backend in alike else _checksum(backend)) % len(markers)]
 
 

@@ -5,6 +5,7 @@ They show on a CPU that each peer is called so that what it documents is what it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from types import ModuleType
@@ -19,7 +20,7 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, **functions: object) -> 
     for depth in range(1, len(parts) + 1):
         path = ".".join(parts[:depth])
         module = sys.modules.get(path) or ModuleType(path)
-        module.__path__ = []
+        monkeypatch.setattr(module, "__path__", [], raising=False)
         monkeypatch.setitem(sys.modules, path, module)
         if depth > 1:
             monkeypatch.setattr(
@@ -79,6 +80,17 @@ def lightning_attention(q, k, v, slopes, *, scale=1.0):
     return _walk(q, k, v, -slopes.view(1, 1, -1, 1), scale)[0], None
 
 
+FORCED = []
+"""Paths of the `force_path` blocks that are open."""
+
+
+@contextlib.contextmanager
+def force_path(path):
+    FORCED.append(path)
+    yield
+    FORCED.pop()
+
+
 def lightning_attention_step(q, k, v, slopes, state, *, scale=1.0, inplace=False):
     assert not inplace
     o, state = _walk(*(x.unsqueeze(1) for x in (q, k, v)), -slopes.view(1, 1, -1, 1), scale, state)
@@ -133,6 +145,7 @@ MODULES = {
         "lightning_attention": lightning_attention,
         "lightning_attention_step": lightning_attention_step,
     },
+    "lightning_attention.paths": {"force_path": force_path},
     "selective_scan_cuda": {},
     "mamba_ssm.ops.selective_scan_interface": {"selective_scan_fn": selective_scan_fn},
     "mamba_ssm.ops.triton.ssd_combined": {"mamba_chunk_scan_combined": mamba_chunk_scan_combined},

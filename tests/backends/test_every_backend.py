@@ -13,7 +13,7 @@ from lbench.timing import Stopping
 from lbench.worker import measure_case
 
 BRIEF = Stopping(budget_s=0.0, least=2, slow_least=2, warm_up_s=0.0)
-OURS = [name for name in backends.names() if name.endswith(("_eager", "_triton"))]
+OURS = [name for name in backends.names() if name.endswith(("_eager", "_triton", "_plain"))]
 DECAYED = [name for name in OURS if name.startswith("lightning")]
 PASSES = ("fwd", "bwd", "fwdbwd", "decode")
 

@@ -124,6 +124,23 @@ def test_unequal_head_dims_reach_a_peer(name: str) -> None:
     assert worst_error(make_case(name, "fwdbwd", head_dim_v=24)) < 1e-5
 
 
+@pytest.mark.usefixtures("peers")
+@pytest.mark.parametrize(("name", "forced"), [("lightning_plain", ["plain"]), ("lightning_triton", [])])
+def test_only_plain_lightning_forces_a_path(
+    name: str, forced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def call(*tensors: torch.Tensor, scale: float) -> tuple[torch.Tensor, None]:
+        seen.append(list(stand_ins.FORCED))
+        return stand_ins.lightning_attention(*tensors, scale=scale)
+
+    monkeypatch.setattr(sys.modules["lightning_attention"], "lightning_attention", call)
+    assert worst_error(make_case(name)) < 1e-5
+    assert seen == [forced]
+    assert stand_ins.FORCED == []
+
+
 @pytest.mark.parametrize("name", ["sdpa_math", "sdpa_flash"])
 @pytest.mark.parametrize("pass_name", PASSES)
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])

@@ -100,7 +100,7 @@ def test_variants_do_not_depend_on_sizes_states_or_segments():
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    # the walk as output, dq, dk and dv; states forwards and backwards, for cards of up to 127 and 255 programs
+    # the walk as output, dq, dk and dv; states forwards and backwards, for up to 127 and 255 programs a card
     for name in ("plain", "packed"):
         states = {"own_states_kernel": 2, "carry_states_kernel": 6}
         assert counts[name] == {"walk_kernel": 4, "cut_kernel": 3, **states}

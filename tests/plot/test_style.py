@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from lbench import backends
-from lbench.plot.style import COLOURS, look
-from lbench.report.wording import MECHANISM_ORDER, title
+from lbench.plot.style import COLOURS, OUR_MARKERS, look
+from lbench.report.wording import FLAGSHIP, MECHANISM_ORDER, title
 
 REGISTERED = [(name, backends.load(name).mechanism) for name in backends.names()]
 
@@ -22,6 +22,10 @@ def test_no_two_backends_look_alike() -> None:
     looks = [look(*pair) for pair in REGISTERED]
     assert len({(one.colour, one.marker) for one in looks}) == len(looks)
     assert len({one.title for one in looks}) == len(looks)
+
+
+def test_the_flagship_has_the_first_of_our_markers() -> None:
+    assert look(FLAGSHIP, backends.load(FLAGSHIP).mechanism).marker == OUR_MARKERS[0]
 
 
 @pytest.mark.parametrize("pair", [("mine.py:fast", "lightning"), ("gone", "gla"), ("mine.py:odd", "unheard")])
