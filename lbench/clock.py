@@ -20,6 +20,8 @@ class Reading:
     time_ms: float
     host_bound: bool = False
     """The device may have waited for the host during it."""
+    host_us: float | None = None
+    """How long the host took to enqueue it, where that was looked at."""
 
 
 class Clock(Protocol):
@@ -36,17 +38,24 @@ class Clock(Protocol):
 
 
 class CudaClock:
-    """Device time between two events on the current stream."""
+    """Device time between two events on the current stream.
+
+    Cold: a buffer twice the L2 is overwritten before every sample. Warm: a spinning kernel keeps the device
+    busy in its place, and what the call before has left in the cache stays there.
+    """
 
     LEAD_S = 0.005
     """Device work enqueued ahead of a batch, so that a hiccup of the host does not let the device run dry."""
+    SPIN_CYCLES = 40_000
+    """Of one spinning kernel: 20 us and more."""
 
-    def __init__(self, device: str = "cuda") -> None:
+    def __init__(self, device: str = "cuda", *, cold: bool = True) -> None:
         import torch
 
         self._torch = torch
-        cache_bytes = torch.cuda.get_device_properties(torch.device(device)).L2_cache_size
-        self._buffer: Tensor = torch.empty(2 * cache_bytes, dtype=torch.int8, device=device)
+        self._cold = cold
+        buffer_bytes = 2 * l2_bytes(device) if cold else 1
+        self._buffer: Tensor = torch.empty(buffer_bytes, dtype=torch.int8, device=device)
         self._overwrites = self._lead = 1
 
     def wait(self) -> None:
@@ -71,7 +80,10 @@ class CudaClock:
 
     def _overwrite(self, times: int) -> None:
         for _ in range(times):
-            self._buffer.zero_()
+            if self._cold:
+                self._buffer.zero_()
+            else:
+                self._torch.cuda._sleep(self.SPIN_CYCLES)
 
     def read(self, call: Call, count: int) -> list[Reading]:
         """One pair of events a call; the host waits once at the end."""
@@ -89,7 +101,7 @@ class CudaClock:
         self.wait()
         return [
             # A device that had started early but computed long after the host was done did not wait.
-            Reading(time_ms, host_bound=started_early and time_ms < 1.5e3 * host_s)
+            Reading(time_ms, host_bound=started_early and time_ms < 1.5e3 * host_s, host_us=host_s * 1e6)
             for start, end, host_s, started_early in taken
             for time_ms in (start.elapsed_time(end),)
         ]
@@ -100,10 +112,10 @@ class CpuClock:
 
     CACHE_BYTES = 64 * 1024 * 1024
 
-    def __init__(self) -> None:
+    def __init__(self, *, cold: bool = True) -> None:
         import torch
 
-        self._buffer = torch.empty(self.CACHE_BYTES, dtype=torch.int8)
+        self._buffer = torch.empty(self.CACHE_BYTES if cold else 0, dtype=torch.int8)
 
     def wait(self) -> None:
         """A CPU call has ended when it returns."""
@@ -122,6 +134,13 @@ class CpuClock:
         return readings
 
 
-def clock_of(device: str) -> Clock:
+def clock_of(device: str, *, cold: bool = True) -> Clock:
     """The clock of a torch device (`cuda`, `cuda:1`, `cpu`)."""
-    return CudaClock(device) if device.startswith("cuda") else CpuClock()
+    return CudaClock(device, cold=cold) if device.startswith("cuda") else CpuClock(cold=cold)
+
+
+def l2_bytes(device: str) -> int:
+    """Size of a GPU's last-level cache."""
+    import torch
+
+    return int(torch.cuda.get_device_properties(torch.device(device)).L2_cache_size)

@@ -76,6 +76,7 @@ def describe(device: str) -> dict[str, Any]:
         record |= _gpu(device)
     else:
         record["threads"] = torch.get_num_threads()
+        record["pinned_to"] = _cores()
     return record
 
 
@@ -106,7 +107,8 @@ def copy_bandwidth_gb_s(device: str) -> float:
     import torch
 
     from lbench.clock import clock_of
-    from lbench.timing import Stopping, sample
+    from lbench.protocol import Stopping
+    from lbench.timing import sample
 
     size_bytes = 2**30 if device.startswith("cuda") else 2**28
     source = torch.ones(size_bytes // 4, dtype=torch.float32, device=device)
@@ -133,6 +135,16 @@ def lbench_commit() -> str:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _cores() -> str:
+    """The cores this process may run on, as `0-3,8`; empty where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ""
+    cores = sorted(os.sched_getaffinity(0))
+    starts = [core for core in cores if core - 1 not in cores]
+    ends = [core for core in cores if core + 1 not in cores]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
 def _versions() -> dict[str, str]:

@@ -17,3 +17,12 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     near = near or [name for name in names if given.lower() in name.lower()]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
     return UsageError(f"unknown {kind} {given!r}; {hint}")
+
+
+class WriteFailed(Exception):
+    """The disk did not take what was to be kept; the run ends. The command line exits with 1."""
+
+    def __init__(self, message: str, line: str = "") -> None:
+        super().__init__(message)
+        self.line = line
+        """The row as `rows.jsonl` would hold it; empty where it was another file."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lbench import results
 from lbench.metrics import METRICS
+from lbench.ratios import round_medians
 from lbench.results import Results, Row
 
 CASE_COLUMNS = ("batch", "seq_len", "tokens", "heads", "head_dim", "head_dim_v", "decay")
@@ -61,10 +62,17 @@ def _line(row: Row, result: Results) -> dict[str, Any]:
         "inputs": case.inputs,
         "seed": case.seed,
         "coverage": row.coverage,
+        "deterministic": row.deterministic,
+        "kernels": "; ".join(f"{kernel['count']} x {kernel['name']}" for kernel in row.kernels),
+        "idle_w": row.energy.get("idle_w"),
+        "inputs_id": row.inputs_id,
         "doubts": "; ".join(row.doubts),
         "run": row.run,
         "environment": run.get("environment"),
+        "rounds_ms": tuple(round_medians(row.times_ms, row.rounds)) if row.rounds else None,
+        "twin_rounds_ms": tuple(round_medians(**row.twin)) if row.twin else None,
         "key": case.key,
+        "reproduce": row.reproduce(run),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -10,8 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from typing import Any, Protocol
 
+from lbench import interrupt
+
+GRACE_S = 0.5
+"""How long the end of a process is waited for."""
 QUIET = {"KINETO_LOG_LEVEL": "99", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -40,7 +46,8 @@ class InProcessWorker:
         """The answer, after a round trip through JSON as a process would give it."""
         from lbench.worker import answer
 
-        result: dict[str, Any] = json.loads(json.dumps(answer(request)))
+        with interrupt.allowed():
+            result: dict[str, Any] = json.loads(json.dumps(answer(request)))
         return result
 
     def close(self) -> None:
@@ -48,61 +55,100 @@ class InProcessWorker:
 
 
 class ProcessWorker:
-    """A Python process of its own, started by the first request."""
+    """A Python process of its own, started at once.
 
-    def __init__(self) -> None:
+    Requests and answers pass through pipes of their own, so that a library may print, or close the standard
+    streams, as it likes.
+    """
+
+    def __init__(self, preload: bool = True) -> None:
+        """`preload`: torch is imported before the first request, while nothing is measured yet."""
         # A file, not a pipe: a library that floods standard error can then never block the worker.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        requests, self._requests = os.pipe()
+        self._answered, answers = os.pipe()
+        command = [sys.executable, "-m", "lbench.worker", str(requests), str(answers)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lbench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            command + ["torch"] * preload,
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
             stderr=self._errors,
-            text=True,
+            pass_fds=(requests, answers),
             env={**os.environ, **QUIET},
             start_new_session=True,
         )
-        self._answers: queue.Queue[str | None] = queue.Queue()
+        os.close(requests)
+        os.close(answers)
+        self._closed = False
+        self._answers: queue.Queue[bytes | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line)
+        with os.fdopen(self._answered, "rb") as answered:
+            for line in answered:
+                self._answers.put(line)
         self._answers.put(None)
 
+    @property
+    def process_id(self) -> int:
+        """Its id in the system."""
+        return self._process.pid
+
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Sends one request and waits for its answer."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._answers.get(timeout=timeout_s)
-        except queue.Empty:
-            self.close()
-            raise TimedOut(f"no answer in {timeout_s:.0f} s") from None
-        except BrokenPipeError:
-            line = None
+        """Sends one request and waits for its answer; ends the process where it gives none."""
+        line = None
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._requests, f"{json.dumps(request)}\n".encode())
+            line = self._answer(timeout_s)
         if line is None:
             raise Died(self._last_words())
         result: dict[str, Any] = json.loads(line)
         return result
 
+    def _answer(self, timeout_s: float) -> bytes | None:
+        """The next line; None where the process ended without one."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            interrupt.check()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                self.close()
+                raise TimedOut(f"no answer in {timeout_s:.0f} s")
+            # What the process has started may hold the pipe open: the end of the pipe is no sure sign.
+            gone = self._is_gone()
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=min(left_s, 0.1))
+            if gone:
+                return None
+
+    def _is_gone(self) -> bool:
+        # Not reaped yet, so that the process group keeps its name until `close` has killed the rest of it.
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
     def _last_words(self) -> str:
-        code = self._process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        ends_s = time.monotonic() + GRACE_S
+        while not (gone := self._is_gone()) and time.monotonic() < ends_s:
+            time.sleep(0.01)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the worker ended with {how}" + (f": {lines[-1].strip()[:200]}" if lines else "")
+        self.close()
+        code = self._process.returncode
+        how = "ended with " + (f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+        said = f": {lines[-1].strip()[:200]}" if lines else ""
+        return f"the worker {how if gone else 'closed its channel to the runner'}{said}"
 
     def close(self) -> None:
         """Kills the process and all it started."""
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        # A process within the driver may take its time to go: nobody waits for that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=GRACE_S)
+        os.close(self._requests)
+        self._errors.close()

@@ -59,6 +59,15 @@ def _gpu(handle: Any) -> dict[str, Any]:
     }
 
 
+def memory_is_limited() -> bool:
+    """Whether a limit of the address space (`ulimit -v`) makes running out of memory a clean error."""
+    with contextlib.suppress(ImportError, OSError):
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return False
+
+
 def cpu_name() -> str:
     """The CPU's own name where the system tells it."""
     with contextlib.suppress(OSError):

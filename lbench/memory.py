@@ -1,20 +1,78 @@
-"""Peak memory of one call, in a pass of its own apart from the timing."""
+"""The memory ledger of a case, taken in a pass of its own apart from the timing.
+
+What is saved for backward is the allocator's difference over the forward, not what saved-tensor hooks are
+shown: hooks count inputs that are kept anyway, and miss what a library stores beside autograd's own list.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RESULTS = ("o", "state")
+"""Outputs of a pass; every other tensor it makes is a gradient."""
 
 
-def peak_bytes(call: Callable[[], Any], device: str) -> tuple[Any, int]:
-    """Runs `call` once; its result, and the most bytes of tensors alive during it beyond those before it."""
-    return _cuda_peak(call) if device.startswith("cuda") else _cpu_peak(call)
+@dataclass(frozen=True, kw_only=True)
+class _Use:
+    """What a call did to the memory, in bytes beyond what was alive before it."""
+
+    peak: int
+    alive: int
+    """Still alive at its end."""
+    slack: int = 0
+    reserved: int = 0
+    """The most that torch held from the device, absolute."""
 
 
-def _cuda_peak(call: Callable[[], Any]) -> tuple[Any, int]:
+def take_ledger(work: Any, device: str) -> tuple[Any, dict[str, int]]:
+    """Calls a workload once: what it returned, and bytes by what they were for.
+
+    inputs, outputs, gradients; saved (kept by autograd between forward and backward beyond inputs and
+    outputs); peak (beyond what was alive before the call); workspace (of the peak, what is neither result nor
+    saved); on a GPU also reserved (the most that torch held), slack (reserved, less the tensors at their
+    peak) and device (used on the whole card, as its driver says: context and other processes included).
+    """
+    given = [*work.inputs.tensors.values(), *work.inputs.constants.values()]
+    if work.output_gradient is not None:
+        given.append(work.output_gradient)
+    if device.startswith("cuda"):
+        _give_back()
+    saved = 0
+    if work.forward is None:
+        result, use = _watched(work.call, device)
+    else:
+        values, forward = _watched(work.forward, device)
+        saved = max(forward.alive - _storage_bytes(values), 0)
+        if work.case.pass_name == "bwd":
+            # The graph that is timed was made before: its own memory is no part of the pass.
+            del values
+            result, use = _watched(work.call, device)
+        else:
+            result, backward = _watched(lambda: work.backward(values), device)
+            use = _joined(forward, backward)
+    ledger = {"inputs": _bytes(given), **_made(work.outputs(result)), "saved": saved, "peak": use.peak}
+    of_this_pass = ledger["gradients"]
+    if work.case.pass_name != "bwd":
+        of_this_pass += ledger["outputs"] + saved
+    ledger["workspace"] = max(use.peak - of_this_pass, 0)
+    if device.startswith("cuda"):
+        ledger |= {"slack": use.slack, "reserved": use.reserved, "device": _device_bytes(device)}
+    return result, ledger
+
+
+def _watched(call: Callable[[], Any], device: str) -> tuple[Any, _Use]:
+    return _watched_cuda(call) if device.startswith("cuda") else _watched_cpu(call)
+
+
+def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, _Use]:
     import torch
 
     torch.cuda.synchronize()
@@ -22,10 +80,12 @@ def _cuda_peak(call: Callable[[], Any]) -> tuple[Any, int]:
     torch.cuda.reset_peak_memory_stats()
     result = call()
     torch.cuda.synchronize()
-    return result, torch.cuda.max_memory_allocated() - before
+    peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    alive = torch.cuda.memory_allocated() - before
+    return result, _Use(peak=peak - before, alive=alive, slack=reserved - peak, reserved=reserved)
 
 
-def _cpu_peak(call: Callable[[], Any]) -> tuple[Any, int]:
+def _watched_cpu(call: Callable[[], Any]) -> tuple[Any, _Use]:
     # torch keeps no peak of its CPU allocations, but its profiler reports each of them.
     import torch
 
@@ -43,4 +103,46 @@ def _cpu_peak(call: Callable[[], Any]) -> tuple[Any, int]:
     for event in changes:
         alive += event["args"]["Bytes"]
         peak = max(peak, alive)
-    return result, peak
+    return result, _Use(peak=peak, alive=alive)
+
+
+def _joined(first: _Use, second: _Use) -> _Use:
+    """Two calls, the second with what the first left alive, as one."""
+    reserved = max(first.reserved, second.reserved)
+    return _Use(
+        peak=max(first.peak, first.alive + second.peak),
+        alive=first.alive + second.alive,
+        slack=min(reserved - one.reserved + one.slack for one in (first, second)),
+        reserved=reserved,
+    )
+
+
+def _made(outputs: Mapping[str, Tensor]) -> dict[str, int]:
+    return {
+        "outputs": _bytes(tensor for name, tensor in outputs.items() if name in RESULTS),
+        "gradients": _bytes(tensor for name, tensor in outputs.items() if name not in RESULTS),
+    }
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _storage_bytes(tensors: Iterable[Tensor]) -> int:
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def _give_back() -> None:
+    """What earlier calls left in the allocator's cache is no memory of this pass."""
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+
+
+def _device_bytes(device: str) -> int:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free

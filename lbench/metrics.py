@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbench import mechanisms
+from lbench.mechanisms import costs
 from lbench.results import Row
 from lbench.statistics import median, median_interval
 
@@ -43,8 +44,14 @@ def _ns_per_token(row: Row, run: dict[str, Any]) -> float:
     return _time(row, run) * 1e6 / row.case.tokens
 
 
-def _tokens_per_s(row: Row, run: dict[str, Any]) -> float:
-    return row.case.tokens / (_time(row, run) * 1e-3)
+def _per_s(amount: float, row: Row) -> float:
+    # A clock that was set back may leave a time that is none.
+    time_s = _time(row, {}) * 1e-3
+    return amount / time_s if time_s > 0 else NAN
+
+
+def _tokens_per_s(row: Row, _: dict[str, Any]) -> float:
+    return _per_s(row.case.tokens, row)
 
 
 def _enqueue(row: Row, _: dict[str, Any]) -> float:
@@ -55,13 +62,58 @@ def _compile(row: Row, run: dict[str, Any]) -> float:
     return NAN if row.first_call_s is None else max(row.first_call_s - _time(row, run) * 1e-3, 0.0)
 
 
+def _compiled(part: str) -> Callable[[Row, dict[str, Any]], float]:
+    return lambda row, _: row.compile.get(part, NAN)
+
+
 def _peak(row: Row, _: dict[str, Any]) -> float:
     return row.memory["peak"] / MIB if "peak" in row.memory else NAN
 
 
+def _held(part: str) -> Callable[[Row, dict[str, Any]], float]:
+    """MiB of one part of the memory ledger."""
+    return lambda row, _: row.memory[part] / MIB if part in row.memory else NAN
+
+
 def _workspace(row: Row, run: dict[str, Any]) -> float:
+    if "workspace" in row.memory:
+        return row.memory["workspace"] / MIB
+    # Rows of schema 1: what was saved for backward counts in, and so does `o` in a backward pass.
     beyond = row.memory.get("outputs", 0) + row.memory.get("gradients", 0)
     return max(_peak(row, run) - beyond / MIB, 0.0) if row.memory else NAN
+
+
+def _least_memory(row: Row, _: dict[str, Any]) -> float:
+    return costs.least_memory_bytes(row.case, mechanisms.load(row.case.mechanism)) / MIB
+
+
+def _memory_ratio(row: Row, run: dict[str, Any]) -> float:
+    # A backward pass begins with what its forward saved.
+    before = row.memory.get("saved", 0) if row.case.pass_name == "bwd" else 0
+    used = row.memory.get("inputs", 0) / MIB + before / MIB + _peak(row, run)
+    return used / _least_memory(row, run)
+
+
+def _energy(row: Row, _: dict[str, Any]) -> float:
+    return row.energy.get("joules_per_call", NAN) * 1e6 / row.case.tokens
+
+
+def _error_limit(row: Row, _: dict[str, Any]) -> float:
+    """What is allowed to the tensor with the largest error."""
+    known = [name for name in row.errors if name in row.limits]
+    worst = max(known, key=lambda name: row.errors[name]["rms"], default=None)
+    return NAN if worst is None else row.limits[worst]["rms"]
+
+
+def _error_share(row: Row, _: dict[str, Any]) -> float:
+    """The worst of both figures of all tensors, each over its limit: at most 1 for a right row."""
+    shares = [
+        error[kind] / row.limits[name][kind]
+        for name, error in row.errors.items()
+        for kind in ("rms", "block")
+        if name in row.limits
+    ]
+    return max(shares, default=NAN)
 
 
 def _error(tensors: Callable[[str], bool], kind: str) -> Callable[[Row, dict[str, Any]], float]:
@@ -83,11 +135,11 @@ def _floor(row: Row, run: dict[str, Any]) -> float:
 
 
 def _floor_share(row: Row, run: dict[str, Any]) -> float:
-    return _floor(row, run) / _time(row, run)
+    return _per_s(_floor(row, run) * 1e-3, row)
 
 
-def _useful_tflop_s(row: Row, run: dict[str, Any]) -> float:
-    return mechanisms.load(row.case.mechanism).useful_flops(row.case) / (_time(row, run) * 1e-3) / 1e12
+def _useful_tflop_s(row: Row, _: dict[str, Any]) -> float:
+    return _per_s(mechanisms.load(row.case.mechanism).useful_flops(row.case), row) / 1e12
 
 
 def _metric(name: str, title: str, unit: str, better: str, value: Callable[..., float]) -> Metric:
@@ -104,8 +156,21 @@ METRICS: dict[str, Metric] = {
         _metric("tokens_per_s", "throughput", "tokens/s", "higher", _tokens_per_s),
         _metric("enqueue_us", "host time to enqueue a call", "us", "lower", _enqueue),
         _metric("compile_s", "compilation and autotuning", "s", "lower", _compile),
+        _metric("compile_cold_s", "compilation, first case of a process", "s", "lower", _compiled("cold_s")),
+        _metric("compile_length_s", "compilation for a new length", "s", "lower", _compiled("length_s")),
+        _metric("variants", "kernel variants made ready", "", "lower", _compiled("variants")),
         _metric("peak_mib", "peak memory beyond the inputs", "MiB", "lower", _peak),
-        _metric("workspace_mib", "memory beyond inputs, output and gradients", "MiB", "lower", _workspace),
+        _metric("inputs_mib", "memory of the inputs", "MiB", "lower", _held("inputs")),
+        _metric("outputs_mib", "memory of the output", "MiB", "lower", _held("outputs")),
+        _metric("gradients_mib", "memory of the gradients", "MiB", "lower", _held("gradients")),
+        _metric("saved_mib", "memory saved for backward", "MiB", "lower", _held("saved")),
+        _metric("workspace_mib", "workspace at the peak", "MiB", "lower", _workspace),
+        _metric("slack_mib", "memory the allocator held unused", "MiB", "lower", _held("slack")),
+        _metric("reserved_mib", "memory torch took from the device", "MiB", "lower", _held("reserved")),
+        _metric("device_mib", "memory in use by the device's own reading", "MiB", "lower", _held("device")),
+        _metric("least_mib", "least memory of inputs and results", "MiB", "lower", _least_memory),
+        _metric("memory_ratio", "peak memory over the least", "", "lower", _memory_ratio),
+        _metric("energy_uj_per_token", "energy per token above idle", "uJ", "lower", _energy),
         _metric(
             "error_out",
             "relative RMS error of the output",
@@ -121,6 +186,9 @@ METRICS: dict[str, Metric] = {
             "lower",
             _error(lambda _: True, "block"),
         ),
+        _metric("error_rms", "relative RMS error, worst tensor", "", "lower", _error(lambda _: True, "rms")),
+        _metric("error_limit", "relative RMS error allowed to that tensor", "", "lower", _error_limit),
+        _metric("error_share", "worst error as a share of what is allowed", "", "lower", _error_share),
         _metric("floor_ms", "memory floor", "ms", "lower", _floor),
         _metric("floor_share", "share of the memory floor", "", "higher", _floor_share),
         _metric("useful_tflop_s", "useful arithmetic", "TFLOP/s", "higher", _useful_tflop_s),

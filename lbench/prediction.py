@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from lbench.case import Case
 from lbench.lengths import format_length
+from lbench.protocol import Stopping
 from lbench.results import Row
 from lbench.statistics import median
-from lbench.timing import Stopping
 
+CHECK_CALLS = 4
+"""Calls apart from warm-up and samples: the first, the ledger's, the verified one, the attested one."""
 STEEPEST = 2.2
 """No mechanism here grows faster than quadratically; a noisy pair of short lengths must not say so."""
 
@@ -31,13 +33,13 @@ def reason_to_skip(
     known where the limit lies.
     """
     related = [row for row in measured if _related(row.case, case)]
-    series = _series(case, related)
+    series = series_of(case, related)
     for row in related:
         if row.verdict in ("out_of_memory", "timeout"):
             return f"{row.verdict} already at {format_length(row.case.seq_len)}" + _memory_note(case, series)
     memory = predicted_memory_bytes(case, series)
     if memory is not None and memory_bytes is not None and memory > memory_bytes and not memory_is_safe:
-        return f"predicted to need {_gib(memory)} of {_gib(memory_bytes)} memory"
+        return f"predicted to need {gib(memory)} of {gib(memory_bytes)} memory"
     seconds = predicted_wall_s(case, series, stopping)
     if seconds is not None and seconds > timeout_s:
         return f"predicted to take {seconds:.0f} s, {timeout_s:.0f} s are allowed"
@@ -47,17 +49,17 @@ def reason_to_skip(
 def predicted_memory_bytes(case: Case, series: list[Row]) -> float | None:
     """Inputs and peak together, extrapolated from the two longest lengths measured."""
     points = [(row.case.seq_len, row.memory["inputs"] + row.memory["peak"]) for row in series if row.memory]
-    return _extrapolate(points, case.seq_len)
+    return extrapolated(points, case.seq_len)
 
 
 def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float | None:
-    """Sampling, verification and the two calls before them, extrapolated likewise."""
+    """Warm-up, samples, verification and the calls before them, extrapolated likewise."""
     done = [row for row in series if row.times_ms]
-    call_ms = _extrapolate([(row.case.seq_len, median(row.times_ms)) for row in done], case.seq_len)
-    verify_s = _extrapolate([(row.case.seq_len, row.verify_s or 0.0) for row in done], case.seq_len)
+    call_ms = extrapolated([(row.case.seq_len, median(row.times_ms)) for row in done], case.seq_len)
+    verify_s = extrapolated([(row.case.seq_len, row.verify_s or 0.0) for row in done], case.seq_len)
     if call_ms is None:
         return None
-    calls = stopping.least_samples(call_ms * 1e-3) + 2
+    calls = stopping.calls(call_ms * 1e-3) + CHECK_CALLS
     return calls * call_ms * 1e-3 + (verify_s or 0.0)
 
 
@@ -68,14 +70,17 @@ def _related(shorter: Case, case: Case) -> bool:
     return dataclasses.replace(shorter, batch=case.batch, seq_len=case.seq_len) == case
 
 
-def _series(case: Case, related: list[Row]) -> list[Row]:
-    """Shorter lengths at the same batch, or where there are none at the same number of tokens."""
-    measured = [row for row in related if row.memory]
+def series_of(case: Case, rows: Iterable[Row]) -> list[Row]:
+    """Rows of shorter lengths with a memory ledger, ascending.
+
+    Those at the same batch, or where there are none, at the same number of tokens.
+    """
+    measured = [row for row in rows if row.memory and _related(row.case, case)]
     series = [row for row in measured if row.case.batch == case.batch] or measured
     return sorted(series, key=lambda row: row.case.seq_len)
 
 
-def _extrapolate(points: Sequence[tuple[int, float]], seq_len: int) -> float | None:
+def extrapolated(points: Sequence[tuple[int, float]], seq_len: int) -> float | None:
     """A power law through the last two points; with one point, linear growth."""
     points = [(length, value) for length, value in points if value > 0]
     if not points:
@@ -92,8 +97,9 @@ def _extrapolate(points: Sequence[tuple[int, float]], seq_len: int) -> float | N
 
 def _memory_note(case: Case, series: list[Row]) -> str:
     memory = predicted_memory_bytes(case, series)
-    return "" if memory is None else f", predicted to need {_gib(memory)}"
+    return "" if memory is None else f", predicted to need {gib(memory)}"
 
 
-def _gib(size_bytes: float) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB"
+def gib(size_bytes: float) -> str:
+    """A size in GiB, a small one in MiB."""
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**29 else f"{size_bytes / 2**20:.0f} MiB"

@@ -1,78 +1,38 @@
-"""The sweep: takes cases one after another, lets a worker measure each, and writes a row for every one.
+"""The sweep: workers prepare the cases of one length, then take turns at their samples; every row is written.
 
 A failure is data: the row says what happened, the worker is replaced, the sweep goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbench import backends
-from lbench.backends.spec import Backend
+from lbench import backends, preflight, rotation
 from lbench.case import Case
+from lbench.crew import Crew
+from lbench.device import Device
+from lbench.doubts import Doubt
 from lbench.environment import lbench_commit
-from lbench.errors import UsageError
 from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
+from lbench.machine import memory_is_limited
 from lbench.packages import install_line
+from lbench.plan import Plan
 from lbench.prediction import reason_to_skip
+from lbench.replay import is_replay
 from lbench.results import FINAL, Results, Row, Writer, content_id
+from lbench.rotation import Member
 from lbench.suite import Suite
 
 CLEAN = frozenset({"ok", "wrong", "unsupported", "unavailable", "skipped"})
 """Verdicts after which a worker may be kept; after the others its state is not to be trusted."""
-PROBE_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """What a probing worker found out."""
-
-    device: str
-    """The torch device, `cuda:0` or `cpu`."""
-    environment: dict[str, Any]
-    copy_bandwidth_gb_s: float
-
-    @property
-    def kind(self) -> str:
-        """cuda | cpu."""
-        return self.device.partition(":")[0]
-
-    @property
-    def name(self) -> str:
-        """The GPU's or the CPU's name."""
-        return str(self.environment["gpu"] or self.environment["cpu"])
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """Memory of the device."""
-        mib = self.environment.get("gpu_memory_mib" if self.kind == "cuda" else "memory_mib")
-        return None if mib is None else mib * 2**20
-
-    @property
-    def capability(self) -> tuple[int, int] | None:
-        """CUDA compute capability."""
-        pair = self.environment.get("capability")
-        return None if pair is None else (pair[0], pair[1])
-
-
-def probe(asked: str | None, make_worker: Callable[[], Worker] = ProcessWorker) -> Device:
-    """Finds out in a worker what device there is. UsageError where the one asked for is not."""
-    worker = make_worker()
-    try:
-        found = worker.ask({"do": "probe", "device": asked}, PROBE_TIMEOUT_S)
-    except (Died, TimedOut) as error:
-        raise UsageError(f"the device could not be probed: {error}; see `lbench doctor`") from error
-    finally:
-        worker.close()
-    if "usage_error" in found:
-        raise UsageError(found["usage_error"])
-    return Device(**found)
 
 
 @dataclass(kw_only=True)
@@ -86,14 +46,24 @@ class Sweep:
     earlier: Results | None = None
     """Rows of the folder that is resumed."""
     make_worker: Callable[[], Worker] = ProcessWorker
+    plan: Plan | None = None
+    """Keeps the sweep within its budget."""
+    verify_only: bool = False
+    """Nothing is timed: rows are `ok` without samples."""
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     rows: dict[str, Row] = field(default_factory=dict)
-    _worker: Worker | None = None
-    _spare: Worker | None = None
-    _worker_backend: str = ""
+    doing: str = ""
+    """What happens to the case in hand."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds of the whole sweep by what they went to; `wall` is all of them."""
+    preflight: dict[str, Any] = field(default_factory=dict)
+    """What `look` found before anything was timed."""
 
     def __post_init__(self) -> None:
         self.rows = dict(self.earlier.rows) if self.earlier else {}
+        self._crew = Crew(self.device.device, self.make_worker)
+        self._documents: set[str] = set()
+        self._run_document: dict[str, Any] = {}
 
     @property
     def todo(self) -> list[Case]:
@@ -103,23 +73,52 @@ class Sweep:
     def _is_final(self, case: Case) -> bool:
         return case.key in self.rows and self.rows[case.key].verdict in FINAL
 
+    def look(self) -> list[str]:
+        """What might disturb the run, in words; kept with the run."""
+        self.preflight = preflight.look(self.device.kind, self.device.uuid, self.writer.folder)
+        return preflight.warnings(self.preflight, self.device.kind)
+
     def measure(self, starting: Callable[[Case], None] = lambda _: None) -> Iterator[Row]:
-        """Measures what is to do, yielding each row once it is safely written."""
-        self._write_documents()
+        """Measures what is to do, yielding each row once it is safely written.
+
+        The rows of cases that take turns come when their last round has ended.
+        """
+        with self.session():
+            waiting = rotation.groups(self.todo)
+            while waiting:
+                yield from self.rows_of(waiting.pop(0), starting)
+                self._crew.keep({case.backend for group in waiting for case in group})
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Holds the device, and writes the run's document before and after; workers end with it."""
+        started = time.perf_counter()
         try:
-            for case in self.todo:
-                starting(case)
-                row = self._row_of(case)
-                self.rows[case.key] = row
-                self.writer.append(row)
-                yield row
+            with self._hold():
+                self._write_documents()
+                yield
+                self.spent["wall"] = time.perf_counter() - started
+                self.writer.document("runs", self.run, {**self._run_document, "spent": self.spent})
         finally:
-            self._end_workers()
+            self._crew.keep(())
+            self.writer.close()
+
+    def _hold(self) -> contextlib.AbstractContextManager[Any]:
+        """The lock that keeps two runs from timing on one device; checks on a CPU need not wait for it."""
+        if self.verify_only and self.device.kind == "cpu":
+            return contextlib.nullcontext()
+        return preflight.hold(self.device.uuid or self.device.device)
+
+    def keep_workers(self, backends: Collection[str]) -> None:
+        """Ends the workers of all other backends: even an idle one holds a context on the device."""
+        self._crew.keep(backends)
 
     def _write_documents(self) -> None:
+        if not self.preflight:
+            self.look()
         environment = content_id(self.device.environment)
         self.writer.document("environments", environment, self.device.environment)
-        run = {
+        self._run_document = {
             "run": self.run,
             "started_at": _now(),
             "environment": environment,
@@ -127,8 +126,9 @@ class Sweep:
             "lbench_commit": lbench_commit(),
             "switches": self._switches(),
             "suite": self.suite.as_dict(),
+            "preflight": self.preflight,
         }
-        self.writer.document("runs", self.run, run)
+        self.writer.document("runs", self.run, self._run_document)
 
     def _switches(self) -> dict[str, str]:
         """Environment variables that backends of this run pin, with the values in force."""
@@ -136,76 +136,156 @@ class Sweep:
         pinned = {name: value for backend in used.values() for name, value in backend.switches.items()}
         return {name: os.environ.get(name, value) for name, value in pinned.items()}
 
-    def _row_of(self, case: Case) -> Row:
-        started_at, started = _now(), time.perf_counter()
-        backend = backends.load(case.backend, case.mechanism)
-        outcome = self._refusal(case, backend) or self._measured(case)
-        return Row(
-            case=case,
-            suite=self.suite.name,
-            run=self.run,
-            started_at=started_at,
-            wall_s=time.perf_counter() - started,
-            **outcome,
-        )
+    def rows_of(self, group: list[Case], starting: Callable[[Case], None] = lambda _: None) -> Iterator[Row]:
+        """The rows of cases that are compared with each other; to be called within a session."""
+        able = [case for case in group if not (self._cannot(case) or self._hopeless(case))]
+        self._crew.summon({case.backend: None for case in able})
+        members = []
+        for case in group:
+            self.doing = "compiling and verifying"
+            starting(case)
+            member = self._prepared(case)
+            if isinstance(member, Row):
+                yield self._keep(member)
+            else:
+                members.append(member)
+        yield from self._turns(rotation.with_twin(members), starting)
+        strange = self._strangers()
+        for member in members:
+            if member.done:
+                member.doubts += strange
+                yield self._keep(self._row(member, member.outcome()))
 
-    def _refusal(self, case: Case, backend: Backend) -> dict[str, Any] | None:
-        """The outcome of a case that need not reach a worker."""
+    def _prepared(self, case: Case) -> Member | Row:
+        """A case ready to be sampled, or the row of one that will not be."""
+        member = Member(case=case, prepared={}, protocol=self.suite.protocol, started_at=_now())
+        request = {"do": "verify" if self.verify_only else "prepare", "limits": self._limits_of(case)}
+        outcome = self._cannot(case) or self._should_not(case) or self._asked(member, request)
+        if outcome["verdict"] != "ok" or self.verify_only:
+            return self._row(member, outcome)
+        member.prepared = {name: value for name, value in outcome.items() if name != "spent"}
+        return member
+
+    def _limits_of(self, case: Case) -> dict[str, dict[str, float]]:
+        """The errors that another backend of the mechanism was allowed for the same inputs in this run."""
+        for row in self.rows.values():
+            alike = dataclasses.replace(row.case, backend=case.backend) == case
+            if alike and row.run == self.run and row.limits:
+                return row.limits
+        return {}
+
+    def _turns(self, taking: list[Member], starting: Callable[[Case], None]) -> Iterator[Row]:
+        """Lets members take their rounds in turn; the rows of those that fail at it."""
+        number = 0
+        while not all(member.done for member in taking):
+            for member in rotation.order(taking, number):
+                if member.done or member not in taking:
+                    continue
+                total = member.protocol.stopping.rounds_of(member.prepared["call_s"])
+                self.doing = f"round {len(member.rounds) + 1} of {total}"
+                starting(member.case)
+                outcome = self._asked(member, {"do": "round", "turn": member.turn()})
+                if outcome["verdict"] == "ok":
+                    member.add(outcome)
+                else:
+                    taking = [other for other in taking if other.case is not member.case]
+                    yield self._keep(self._row(member, outcome))
+            number += 1
+
+    def _asked(self, member: Member, request: dict[str, Any]) -> dict[str, Any]:
+        """A worker's answer about a case, or the verdict on a worker that gave none."""
+        case, left_s = member.case, self.suite.cell_timeout_s - member.wall_s
+        request |= {
+            "case": case.as_dict(),
+            "device": self.device.device,
+            "protocol": member.protocol.as_dict(),
+        }
+        spent: dict[str, float] = {}
+        started = time.perf_counter()
+        try:
+            spent["start_up"] = self._crew.start(case.backend)
+            started = time.perf_counter()
+            outcome = self._crew.ask(case.backend, request, max(left_s, 0.0))
+            spent |= outcome.get("spent", {})
+        except Died as error:
+            outcome = {"verdict": "crashed", "reason": f"in {self.doing}: {error}"}
+            spent["lost"] = time.perf_counter() - started
+        except TimedOut as error:
+            outcome = {"verdict": "timeout", "reason": self._late(member, str(error))}
+            spent["lost"] = time.perf_counter() - started
+        member.wall_s += time.perf_counter() - started
+        rotation.add_up(member.spent, spent)
+        rotation.add_up(self.spent, spent)
+        if outcome["verdict"] not in CLEAN:
+            self._crew.dismiss([case.backend])
+        return outcome
+
+    def _late(self, member: Member, said: str) -> str:
+        if not member.rounds:
+            return said
+        return f"in {self.doing}: its {self.suite.cell_timeout_s:.0f} s are over"
+
+    def _cannot(self, case: Case) -> dict[str, Any] | None:
+        """The outcome of a case for which its backend is not made, or not installed."""
+        if is_replay(self.device.device):
+            return None  # the rows say it
+        backend = backends.load(case.backend, case.mechanism)
         if limit := backend.limits.unmet(case, self.device.capability):
             return {"verdict": "unsupported", "reason": limit}
         if package := backends.missing_package(backend):
             reason = f"package {package} is not installed; {install_line(package)}"
             return {"verdict": "unavailable", "reason": reason}
-        skip = reason_to_skip(
+        return None
+
+    def _should_not(self, case: Case) -> dict[str, Any] | None:
+        """The outcome of a case that is predicted not to end well, or not to fit into the sweep's budget."""
+        skip = self._hopeless(case)
+        if not skip and self.plan is not None:
+            skip = self.plan.reason_to_skip(case, self.rows.values())
+        return {"verdict": "skipped", "reason": skip} if skip else None
+
+    def _hopeless(self, case: Case) -> str | None:
+        return reason_to_skip(
             case,
             self.rows.values(),
             self.suite.stopping,
             self.suite.cell_timeout_s,
             self.device.memory_bytes,
-            memory_is_safe=self.device.kind == "cuda",
+            memory_is_safe=self.device.kind == "cuda" or memory_is_limited(),
         )
-        return {"verdict": "skipped", "reason": skip} if skip else None
 
-    def _measured(self, case: Case) -> dict[str, Any]:
-        request = {
-            "do": "case",
-            "case": case.as_dict(),
-            "device": self.device.device,
-            "stopping": self.suite.as_dict()["stopping"],
-        }
-        try:
-            outcome = self._worker_for(case).ask(request, self.suite.cell_timeout_s)
-        except Died as error:
-            outcome = {"verdict": "crashed", "reason": str(error)}
-        except TimedOut as error:
-            outcome = {"verdict": "timeout", "reason": str(error)}
-        if outcome["verdict"] not in CLEAN:
-            self._end_worker()
-        for name in {"times_ms", "enqueue_us", "doubts"} & outcome.keys():
-            outcome[name] = tuple(outcome[name])
-        return outcome
+    def _strangers(self) -> list[str]:
+        """The doubt that other processes than ours compute on the card."""
+        if not self.device.uuid:
+            return []
+        own = self._crew.process_ids
+        found = preflight.look(self.device.kind, self.device.uuid, self.writer.folder, own)["other_processes"]
+        return [Doubt.OTHER_PROCESS.told(f"{found} on the GPU")] if found else []
 
-    def _worker_for(self, case: Case) -> Worker:
-        """One worker a backend: no library meets what another has left behind in the process."""
-        if self._worker is None or self._worker_backend != case.backend:
-            self._end_worker()
-            self._worker, self._worker_backend = self._spare or self.make_worker(), case.backend
-            # Start-up (importing torch takes seconds) happens beside the measurements, where it cannot
-            # disturb them: the next worker waits with a core of its own and nothing on the device yet.
-            roomy = self.device.kind == "cuda" and (os.cpu_count() or 1) >= 4
-            self._spare = self.make_worker() if roomy else None
-        return self._worker
+    def _row(self, member: Member, outcome: dict[str, Any]) -> Row:
+        fields = {name: value for name, value in outcome.items() if name not in rotation.GIVEN_ON}
+        if member.used:
+            fields["protocol"] = content_id(member.used)
+            if fields["protocol"] not in self._documents:
+                self.writer.document("protocols", fields["protocol"], member.used)
+                self._documents.add(fields["protocol"])
+        return Row(
+            case=member.case,
+            suite=self.suite.name,
+            run=self.run,
+            started_at=member.started_at,
+            wall_s=member.wall_s,
+            spent=member.spent,
+            **fields,
+        )
 
-    def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None
-
-    def _end_workers(self) -> None:
-        self._end_worker()
-        if self._spare is not None:
-            self._spare.close()
-        self._spare = None
+    def _keep(self, row: Row) -> Row:
+        """Writes a row."""
+        self.rows[row.case.key] = row
+        self.writer.append(row)
+        if self.plan is not None:
+            self.plan.landed(row.case)
+        return row
 
 
 def _now() -> str:

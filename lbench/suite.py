@@ -2,7 +2,9 @@
 
 title = "..."
 cell_timeout_s = 300
-[stopping]              # fields of lbench.timing.Stopping
+l2 = "cold"             # or "warm"
+timer = "auto"          # or "events", "graph"
+[stopping]              # fields of lbench.protocol.Stopping
 budget_s = 0.5
 [[sweep]]               # one or more; every axis is a value or a list
 mechanism = ["softmax", "lightning"]     # or backend = [...]
@@ -27,7 +29,7 @@ from lbench import backends, mechanisms
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
 from lbench.lengths import format_length, parse_length, parse_lengths
-from lbench.timing import Stopping
+from lbench.protocol import L2, TIMERS, Protocol, Stopping
 
 AXES = (
     "backend",
@@ -46,7 +48,7 @@ AXES = (
     "seed",
 )
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
-TOP_KEYS = ("title", "cell_timeout_s", "stopping", "sweep")
+TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,17 @@ class Suite:
     title: str = ""
     cell_timeout_s: float = 300.0
     """Wall time one case may take, compilation included."""
+    l2: str = "cold"
+    """cold | warm."""
+    timer: str = "auto"
+    """auto (a graph for short calls) | events | graph; a CPU has its own."""
     stopping: Stopping = field(default_factory=Stopping)
     sweeps: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def protocol(self) -> Protocol:
+        """How its cases are timed."""
+        return Protocol(l2=self.l2, timer=self.timer, stopping=self.stopping)
 
     def override(self, axes: Mapping[str, Any]) -> Suite:
         """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
@@ -85,6 +96,8 @@ class Suite:
             "name": self.name,
             "title": self.title,
             "cell_timeout_s": self.cell_timeout_s,
+            "l2": self.l2,
+            "timer": self.timer,
             "stopping": dataclasses.asdict(self.stopping),
             "sweep": [dict(sweep) for sweep in self.sweeps],
         }
@@ -147,9 +160,14 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
     check(content.get("stopping", {}), stopping_fields, "[stopping]")
     for sweep in content.get("sweep", []):
         check(sweep, AXES, "[[sweep]]")
+    for key, allowed in (("l2", L2), ("timer", TIMERS)):
+        if content.get(key, allowed[0]) not in allowed:
+            raise UsageError(f"suite {name}: {unknown(key, str(content[key]), allowed)}")
     return Suite(
         name=name,
         title=content.get("title", ""),
+        l2=content.get("l2", L2[0]),
+        timer=content.get("timer", TIMERS[0]),
         cell_timeout_s=float(content.get("cell_timeout_s", 300.0)),
         stopping=Stopping(**content.get("stopping", {})),
         sweeps=tuple(content.get("sweep", [])),
@@ -172,13 +190,23 @@ def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
 def _who(chosen: list[str] | None, of_mechanisms: list[str] | None) -> list[tuple[str, str]]:
     """(backend, mechanism) pairs of a sweep."""
     if chosen is not None and chosen != ["all"]:
-        mechanism = of_mechanisms[0] if of_mechanisms else ""
+        mechanism = _one_mechanism(chosen, of_mechanisms or [])
         loaded = [backends.load(name, mechanism) for name in chosen]
         return [(backend.name, backend.mechanism) for backend in loaded]
     wanted = of_mechanisms if of_mechanisms is not None else mechanisms.names()
     for name in wanted:
         mechanisms.load(name)
     return [(backend.name, name) for name in wanted for backend in backends.of_mechanism(name)]
+
+
+def _one_mechanism(functions: list[str], given: list[str]) -> str:
+    """What functions of a user compute; empty where that is not said."""
+    if len(given) > 1:
+        raise UsageError(
+            f"--mechanism {','.join(given)} with --backend {','.join(functions)}; a function computes one "
+            f"mechanism: give it alone, and the others in a run of their own (--resume adds to a folder)"
+        )
+    return given[0] if given else ""
 
 
 def _values(axis: str, value: Any) -> list[Any]:

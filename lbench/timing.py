@@ -6,46 +6,28 @@ a model's own layers would have evicted them; on a GPU that overwriting is repea
 host's time to enqueue the call, and a batch begins with a lead, so that a pair of events holds device work
 alone; the host waits only between batches of samples. A sample during which the device may have waited for
 the host all the same is known by its start event, which had passed before the call was enqueued; it is
-discarded and counted, unless most are like that: then all are kept and the row is doubted. Sampling stops
+discarded and counted, unless most are like that: then all are kept and the row is doubted. So are samples of
+a block of 100 ms or more at whose ends the card said that heat or its hardware slowed it down. Sampling stops
 when the 95 % interval of the median is within `target` of it, or at the budget.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lbench.clock import Call, Clock, Reading, clock_of
+from lbench.doubts import Doubt
+from lbench.protocol import Stopping
 from lbench.statistics import median, median_interval
+from lbench.telemetry import DISCARDED, Silent, State, Telemetry
 
-HOST_BOUND = "host-bound: the device waited for the host in most samples; a CUDA graph would be faster"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stopping:
-    """When to stop sampling."""
-
-    budget_s: float = 1.0
-    """Wall time for the samples of one case, the least number of samples permitting."""
-    target: float = 0.005
-    """Half width of the 95 % interval over the median that is good enough."""
-    least: int = 10
-    most: int = 1000
-    slow_s: float = 0.25
-    """Calls longer than this take `slow_least` samples at the least."""
-    slow_least: int = 6
-    very_slow_s: float = 5.0
-    """Calls longer than this take `very_slow_samples`, no more."""
-    very_slow_samples: int = 5
-    warm_up_s: float = 0.1
-
-    def least_samples(self, call_s: float) -> int:
-        """The fewest samples for a call of that length."""
-        if call_s > self.very_slow_s:
-            return self.very_slow_samples
-        return self.slow_least if call_s > self.slow_s else self.least
+BLOCK_S = 0.1
+"""Wall time of samples after which the card is asked how it is; a shorter round is one block."""
+BATCH_S = 0.05
+"""Calls that the host enqueues without waiting take about so long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +35,11 @@ class Sample:
     """Raw times of one call."""
 
     times_ms: tuple[float, ...]
-    enqueue_us: tuple[float, ...]
-    host_bound: int = 0
-    """Samples during which the device waited for the host: discarded, unless they are most (`doubts`)."""
+    enqueue_us: tuple[float, ...] = ()
+    blocks: tuple[dict[str, Any], ...] = ()
+    """Stretches of 100 ms or more: first, count (of `times_ms`), sm_mhz, power_w, temperature_c, slowdown."""
+    discarded: dict[str, int] = field(default_factory=dict)
+    """Samples thrown away by reason, unless they were most (`doubts`)."""
     doubts: tuple[str, ...] = ()
 
     @property
@@ -74,62 +58,152 @@ class Sample:
         return f"{self.time_ms:.4g} ms ({spread})"
 
 
-def sample(call: Call, clock: Clock, stopping: Stopping, call_s: float | None = None) -> Sample:
-    """Samples `call`, which must be compiled already, until `stopping` says enough.
+@dataclass(kw_only=True)
+class _Block:
+    """Samples between two looks at the card."""
 
-    `call_s` is how long a call takes where that is known: a slow one is then not called to find out.
+    readings: list[Reading] = field(default_factory=list)
+    state: State | None = None
+    slowdowns: frozenset[str] = frozenset()
+
+    def reason(self, reading: Reading) -> str:
+        """Why a reading of this block does not count; empty where it does."""
+        if not reading.time_ms > 0:
+            return Doubt.CLOCK_JUMP.value
+        if self.slowdowns.intersection(DISCARDED):
+            return Doubt.THERMAL_SLOWDOWN.value
+        return Doubt.HOST_BOUND.value if reading.host_bound else ""
+
+    def as_dict(self, first: int, count: int) -> dict[str, Any]:
+        state = self.state or State()
+        return {
+            "first": first,
+            "count": count,
+            "sm_mhz": state.sm_mhz,
+            "power_w": state.power_w,
+            "temperature_c": state.temperature_c,
+            "slowdown": ", ".join(sorted(self.slowdowns)),
+        }
+
+
+def host_times(call: Call, clock: Clock, slow_s: float) -> tuple[float, tuple[float, ...]]:
+    """How long a call takes to its end (s), and the host to enqueue it (us, each of up to five).
+
+    The host is timed apart: in a batch it may have to wait for room in the device's queue. One call does
+    where it is longer than `slow_s`.
     """
-    enqueue_s: list[float] = []
-
-    def timed_on_host() -> Any:
-        start = time.perf_counter()
-        call()
-        enqueue_s.append(time.perf_counter() - start)
-
+    enqueue_us: list[float] = []
+    call_s = 0.0
     clock.wait()
-    sampled_call = timed_on_host
-    if call_s is None or call_s < stopping.slow_s:
-        # The host is timed apart: in a batch it may have to wait for room in the device's queue.
-        call_s, sampled_call = _call_s(timed_on_host, clock, stopping.slow_s), call
-        clock.prepare(max(enqueue_s[1:], default=enqueue_s[0]))
-        clock.read(call, _between(1, int(stopping.warm_up_s / call_s), 100))
-    least = stopping.least_samples(call_s)
-    most = stopping.very_slow_samples if call_s > stopping.very_slow_s else stopping.most
-    batch = _between(1, int(0.05 / call_s), 50)
-    readings: list[Reading] = []
-    started = time.perf_counter()
-    while len(readings) < most:
-        readings += clock.read(sampled_call, min(batch, most - len(readings)))
-        times_ms, doubts = _trusted(readings)
-        enough = len(times_ms) >= least
-        if enough and (time.perf_counter() - started > stopping.budget_s or _settled(times_ms, stopping)):
-            break
-    return Sample(
-        times_ms=tuple(round(time_ms, 7) for time_ms in times_ms),
-        enqueue_us=tuple(round(seconds * 1e6, 2) for seconds in enqueue_s),
-        host_bound=sum(reading.host_bound for reading in readings),
-        doubts=doubts,
-    )
-
-
-def _trusted(readings: list[Reading]) -> tuple[list[float], tuple[str, ...]]:
-    """The times that count: without the host-bound ones, unless they are most; then with a doubt."""
-    clean = [reading.time_ms for reading in readings if not reading.host_bound]
-    if 2 * len(clean) >= len(readings):
-        return clean, ()
-    return [reading.time_ms for reading in readings], (HOST_BOUND,)
-
-
-def _call_s(call: Call, clock: Clock, slow_s: float) -> float:
-    """How long a call takes to its end: the last of five, or the first where it is slow."""
     for _ in range(5):
         start = time.perf_counter()
         call()
+        enqueue_us.append((time.perf_counter() - start) * 1e6)
         clock.wait()
         call_s = time.perf_counter() - start
         if call_s > slow_s:
             break
-    return max(call_s, 1e-6)
+    return max(call_s, 1e-6), tuple(round(value, 2) for value in enqueue_us)
+
+
+def warm_up(
+    call: Call,
+    clock: Clock,
+    stopping: Stopping,
+    call_s: float,
+    now: Callable[[], float] = time.perf_counter,
+) -> None:
+    """The unmeasured calls before a round of samples; fewer where making the caches cold takes its time."""
+    left = stopping.warm_up_calls(call_s)
+    batch = _between(1, left // 5, 50)
+    started = now()
+    while left > 0:
+        clock.read(call, batch)
+        left -= batch
+        if now() - started > stopping.warm_up_s:
+            break
+
+
+def take(
+    call: Call,
+    clock: Clock,
+    stopping: Stopping,
+    *,
+    sample_s: float,
+    seen: Sequence[float] = (),
+    telemetry: Telemetry | None = None,
+    now: Callable[[], float] = time.perf_counter,
+) -> Sample:
+    """One round of samples of a warm call, until `stopping` (of this round) says enough.
+
+    `sample_s` is about how long one sample takes; `seen` are the times (ms) of rounds before, which count
+    towards the interval of the median.
+    """
+    telemetry = telemetry or Silent()
+    batch = _between(1, int(BATCH_S / sample_s), 50)
+    state = telemetry.read()
+    blocks = [_Block(slowdowns=state.slowdowns if state else frozenset())]
+    started = block_started = now()
+    taken = 0
+    while taken < stopping.most:
+        count = min(batch, stopping.most - taken)
+        blocks[-1].readings += clock.read(call, count)
+        taken += count
+        moment = now()
+        if moment - block_started >= BLOCK_S:
+            _look(blocks[-1], telemetry)
+            blocks.append(_Block(slowdowns=blocks[-1].state.slowdowns if blocks[-1].state else frozenset()))
+            block_started = moment
+        times_ms = [*seen, *_sample(blocks).times_ms]
+        enough = len(times_ms) - len(seen) >= stopping.least
+        if enough and (moment - started > stopping.budget_s or _settled(times_ms, stopping)):
+            break
+    _close(blocks, telemetry)
+    return _sample(blocks)
+
+
+def _look(block: _Block, telemetry: Telemetry) -> None:
+    block.state = telemetry.read()
+    if block.state is not None:
+        block.slowdowns |= block.state.slowdowns
+
+
+def _close(blocks: list[_Block], telemetry: Telemetry) -> None:
+    """Ends the last block; one that is shorter than a block belongs to the one before it."""
+    if len(blocks) > 1:
+        last = blocks.pop()
+        blocks[-1].readings += last.readings
+        if not last.readings:
+            return
+    _look(blocks[-1], telemetry)
+
+
+def _sample(blocks: Sequence[_Block]) -> Sample:
+    """What counts, block by block: without discarded readings, unless they are most; then with doubts."""
+    reasons = [block.reason(reading) for block in blocks for reading in block.readings]
+    discarded = {reason: reasons.count(reason) for reason in sorted({*reasons} - {""})}
+    doubts: tuple[str, ...] = ()
+    if 2 * sum(discarded.values()) > len(reasons):
+        doubts = tuple(Doubt(reason).told("in most samples") for reason in discarded)
+        discarded = {}
+    times_ms: list[float] = []
+    kept: list[dict[str, Any]] = []
+    for block in blocks:
+        counted = [reading.time_ms for reading in block.readings if doubts or not block.reason(reading)]
+        kept.append(block.as_dict(len(times_ms), len(counted)))
+        times_ms += counted
+    return Sample(
+        times_ms=tuple(round(time_ms, 7) for time_ms in times_ms),
+        enqueue_us=tuple(
+            round(reading.host_us, 2)
+            for block in blocks
+            for reading in block.readings
+            if reading.host_us is not None
+        ),
+        blocks=tuple(kept),
+        discarded=discarded,
+        doubts=doubts,
+    )
 
 
 def _settled(times_ms: list[float], stopping: Stopping) -> bool:
@@ -139,6 +213,21 @@ def _settled(times_ms: list[float], stopping: Stopping) -> bool:
 
 def _between(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
+
+
+def sample(call: Call, clock: Clock, stopping: Stopping) -> Sample:
+    """Samples `call`, which must be compiled already, in a single round."""
+    call_s, enqueue_us = host_times(call, clock, stopping.slow_s)
+    clock.prepare((max(enqueue_us[1:]) if enqueue_us[1:] else enqueue_us[0]) * 1e-6)
+    warm_up(call, clock, stopping, call_s)
+    taken = take(call, clock, stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s), sample_s=call_s)
+    return Sample(
+        times_ms=taken.times_ms,
+        enqueue_us=enqueue_us,
+        blocks=taken.blocks,
+        discarded=taken.discarded,
+        doubts=taken.doubts,
+    )
 
 
 def measure(

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbench import backends, mechanisms
 from lbench.case import Case
@@ -44,13 +44,22 @@ class Verification:
     reason: str
     """Empty for `ok`; else the worst tensor, its error and its limit."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """The fields of a row of these names."""
+        return dataclasses.asdict(self)
+
 
 def verify(
-    case: Case, inputs: Inputs, outputs: Mapping[str, Tensor], output_gradient: Tensor | None
+    case: Case,
+    inputs: Inputs,
+    outputs: Mapping[str, Tensor],
+    output_gradient: Tensor | None,
+    limits: Mapping[str, Error] | None = None,
 ) -> Verification:
     """Compare `outputs` (canonical tensors by name: `o`, `state`, `dq` ...) with the truth.
 
-    `output_gradient` [B, T, H, E] is what the gradients were taken with; None for fwd and decode.
+    `output_gradient` [B, T, H, E] is what the gradients were taken with; None for fwd and decode. `limits`
+    are what another backend of the mechanism was allowed for the same inputs; by default they are found.
     """
     mechanism = mechanisms.load(case.mechanism)
     dims = dims_of(mechanism, decode=case.pass_name == "decode")
@@ -65,7 +74,7 @@ def verify(
             reason = f"{name} has shape {given}, it must be {shape(dims[name], case)}"
             return Verification(errors={}, limits={}, coverage=coverage, verdict="wrong", reason=reason)
     errors = errors_of(outputs, mechanism.reference(case, inputs, output_gradient), dims)
-    limits = limits_of(case, inputs, output_gradient)
+    limits = limits or limits_of(case, inputs, output_gradient)
     reason = _reason(errors, limits)
     return Verification(
         errors=errors, limits=limits, coverage=coverage, verdict="wrong" if reason else "ok", reason=reason

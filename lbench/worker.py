@@ -1,36 +1,74 @@
 """The worker: measures one case after another, in a process of its own or in-process for tests.
 
-Requests and answers are lines of JSON. As a process it keeps the real standard output for answers and sends
-whatever libraries print to standard error.
+Requests and answers are lines of JSON, through file descriptors of their own.
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
+import importlib
 import json
 import os
+import signal
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
+from lbench import replay
 from lbench.backends.spec import Unsupported
 from lbench.case import Case
-from lbench.timing import Stopping
+from lbench.measurement import Outcome, Process, Stages, gpu_uuid, prepare, sample_round
+from lbench.protocol import Protocol, Stopping
+from lbench.timers import Turn
 
-Outcome = dict[str, Any]
-"""Fields of a row: verdict, reason, times_ms, enqueue_us, first_call_s, verify_s, memory, errors ..."""
+PR_SET_PDEATHSIG = 1
+_process = Process()
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Carries out one request: `probe` describes the device, `case` measures a case."""
-    if request["do"] == "probe":
+    """Carries out one request and says in `spent` what its time went to.
+
+    `locate` names the device, `probe` describes it, `start` makes the process ready for it; `prepare`
+    compiles and verifies a case, `round` takes one round of its samples, `verify` only checks it.
+    """
+    done = request["do"]
+    if replay.is_replay(request["device"]):
+        return replay.answer(request)
+    if done == "locate":
+        return _locate(request["device"])
+    if done == "probe":
         return _probe(request["device"])
-    case = Case.from_dict(request["case"])
-    return measure_case(case, request["device"], Stopping(**request["stopping"]))
+    if done == "start":
+        return _start(request["device"])
+    case, device = Case.from_dict(request["case"]), request["device"]
+    protocol = None if done == "verify" else Protocol.from_dict(request["protocol"])
+    if done == "round":
+        assert protocol is not None
+        return _guarded(
+            device, lambda outcome: outcome.update(_round(case, device, protocol, request["turn"]))
+        )
+    limits = request.get("limits", {})
+    return _guarded(device, lambda outcome: prepare(case, device, protocol, _process, outcome, limits))
 
 
-def _probe(asked: str | None) -> dict[str, Any]:
+def measure_case(case: Case, device: str, stopping: Stopping) -> Outcome:
+    """Prepares one case and takes all its samples in one round."""
+    protocol = Protocol(stopping=dataclasses.replace(stopping, rounds=1, slow_rounds=1, very_slow_rounds=1))
+    request = {"case": case.as_dict(), "device": device, "protocol": protocol.as_dict()}
+    outcome = answer({**request, "do": "prepare"})
+    if outcome["verdict"] != "ok":
+        return outcome
+    turn = {"number": 0, "call_s": outcome["call_s"], "enqueue_s": outcome["enqueue_s"]}
+    return outcome | answer({**request, "do": "round", "turn": turn})
+
+
+def _round(case: Case, device: str, protocol: Protocol, turn: dict[str, Any]) -> Outcome:
+    return {"verdict": "ok", "reason": "", **sample_round(case, device, protocol, Turn(**turn), _process)}
+
+
+def _locate(asked: str | None) -> dict[str, Any]:
     from lbench import environment
     from lbench.errors import UsageError
 
@@ -38,104 +76,69 @@ def _probe(asked: str | None) -> dict[str, Any]:
         device = environment.choose_device(asked)
     except UsageError as error:
         return {"usage_error": str(error)}
+    return {"device": device, "uuid": gpu_uuid(device)}
+
+
+def _probe(device: str) -> dict[str, Any]:
+    from lbench import environment
+
     return {
-        "device": device,
         "environment": environment.describe(device),
         "copy_bandwidth_gb_s": environment.copy_bandwidth_gb_s(device),
     }
 
 
-def measure_case(case: Case, device: str, stopping: Stopping) -> Outcome:
-    """Builds, compiles, verifies and times one case; every failure becomes a verdict with its reason."""
+def _start(device: str) -> dict[str, Any]:
+    """Everything a first case would otherwise find slow: torch, a context on the device."""
     import torch
 
-    stage = _Stage()
+    _process.compilations.watch()
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+        torch.zeros(1, device=device)
+        torch.cuda.synchronize()
+    _settle()
+    return {"device": device}
+
+
+def _guarded(device: str, measure: Callable[[Outcome], None]) -> Outcome:
+    """What `measure` puts into an outcome; every failure becomes a verdict with its reason."""
+    import torch
+
+    stages = _process.stages = Stages()
     outcome: Outcome = {}
     try:
-        _measure(case, device, stopping, stage, outcome)
+        _use(device)
+        measure(outcome)
     except Unsupported as error:
         outcome |= {"verdict": "unsupported", "reason": str(error)}
     except ImportError as error:
         outcome |= {"verdict": "unavailable", "reason": _one_line(error)}
     except torch.cuda.OutOfMemoryError as error:
-        outcome |= {"verdict": "out_of_memory", "reason": f"in {stage.name}: {_one_line(error)}"}
-    except Exception as error:  # whatever a backend raises is data: the row says it and the sweep goes on
+        outcome |= {"verdict": "out_of_memory", "reason": f"in {stages.name}: {_one_line(error)}"}
+    except (Exception, SystemExit) as error:  # whatever a backend raises is data, and the sweep goes on
         verdict = "out_of_memory" if _is_out_of_memory(error) else "failed"
-        reason = f"in {stage.name}: {type(error).__name__}: {_one_line(error)}"
+        reason = f"in {stages.name}: {type(error).__name__}: {_one_line(error)}"
         outcome |= {"verdict": verdict, "reason": reason}
+    with stages.enter("clearing up", "free"):
+        _settle()
+        if device.startswith("cuda"):
+            _give_memory_back()
+    return outcome | {"spent": {name: round(seconds, 6) for name, seconds in stages.spent.items()}}
+
+
+def _settle() -> None:
+    """Collects cycles; what is alive then belongs to libraries: no later collection need look at it again."""
     gc.collect()
-    if device.startswith("cuda"):
-        _give_memory_back()
-    return outcome
-
-
-@dataclasses.dataclass
-class _Stage:
-    """Where in a case the worker is, so that a failure can say it."""
-
-    name: str = "set-up"
-
-
-def _measure(case: Case, device: str, stopping: Stopping, stage: _Stage, outcome: Outcome) -> None:
-    from lbench import workload
-    from lbench.clock import clock_of
-    from lbench.memory import peak_bytes
-    from lbench.timing import sample
-    from lbench.verify import verify
-
-    _use(device)
-    work = workload.build(case, device)
-    clock = clock_of(device)
-    clock.wait()
-
-    stage.name = "the first call"
-    started = time.perf_counter()
-    work.call()
-    clock.wait()
-    outcome["first_call_s"] = time.perf_counter() - started
-
-    stage.name = "the memory pass"
-    started = time.perf_counter()
-    result, peak = peak_bytes(work.call, device)
-    clock.wait()
-    call_s = time.perf_counter() - started
-    outputs = work.outputs(result)
-    outcome["memory"] = _ledger(work, outputs, peak)
-
-    stage.name = "verification"
-    started = time.perf_counter()
-    verification = verify(case, work.inputs, outputs, work.output_gradient)
-    clock.wait()
-    outcome["verify_s"] = time.perf_counter() - started
-    outcome["errors"] = {name: dataclasses.asdict(error) for name, error in verification.errors.items()}
-    outcome["limits"] = {name: dataclasses.asdict(limit) for name, limit in verification.limits.items()}
-    outcome["coverage"] = verification.coverage
-    outcome |= {"verdict": verification.verdict, "reason": verification.reason}
-    del result, outputs
-    if verification.verdict != "ok":
-        return
-
-    stage.name = "timing"
-    sampled = sample(work.call, clock, stopping, call_s)
-    outcome |= dataclasses.asdict(sampled)
-
-
-def _ledger(work: Any, outputs: dict[str, Any], peak: int) -> dict[str, int]:
-    inputs = [*work.inputs.tensors.values(), *work.inputs.constants.values()]
-    if work.output_gradient is not None:
-        inputs.append(work.output_gradient)
-    made = {name: tensor.numel() * tensor.element_size() for name, tensor in outputs.items()}
-    return {
-        "inputs": sum(tensor.numel() * tensor.element_size() for tensor in inputs),
-        "outputs": sum(size for name, size in made.items() if name in ("o", "state")),
-        "gradients": sum(size for name, size in made.items() if name not in ("o", "state")),
-        "peak": peak,
-    }
+    gc.freeze()
 
 
 def _use(device: str) -> None:
     import torch
 
+    # A library may have changed them in an earlier case.
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
 
@@ -146,28 +149,39 @@ def _give_memory_back() -> None:
     torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 300 else text[:299] + "\u2026"
 
 
-def main() -> None:
-    """Serves requests from standard input until it closes."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    import torch  # noqa: F401  (now, while nothing is measured yet in this process)
+def main(arguments: list[str]) -> None:
+    """Serves requests from one file descriptor, answers into another, until the first one closes.
 
-    for line in sys.stdin:
-        channel.write(json.dumps(answer(json.loads(line))) + "\n")
-        channel.flush()
+    `arguments`: both numbers, and what to import before the first request.
+    """
+    requests, answers, *preloaded = arguments
+    _die_with_the_runner()
+    for channel in (requests, answers):
+        os.set_inheritable(int(channel), False)
+    for package in preloaded:
+        importlib.import_module(package)
+    with os.fdopen(int(requests)) as asked, os.fdopen(int(answers), "w", encoding="utf-8") as answered:
+        for line in asked:
+            answered.write(json.dumps(answer(json.loads(line))) + "\n")
+            answered.flush()
+
+
+def _die_with_the_runner() -> None:
+    """Asks the system to kill this process with its parent: a call that hangs must not keep the device."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -28,6 +28,20 @@ class Workload:
     """Canonical view; None where the pass takes no gradient."""
     call: Callable[[], Any]
     """What is timed: outputs, or outputs and gradients, in the backend's layout."""
+    forward: Callable[[], tuple[Any, ...]] | None = None
+    """The forward half of `call`, graph included; None where the pass takes no gradient."""
+    backward: Callable[[tuple[Any, ...]], Any] | None = None
+    """The other half: from what `forward` returned to what `call` returns."""
+    again: Callable[[], Callable[[], Any]]
+    """Makes `call` once more, on a copy of the inputs of its own."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the inputs, constants left out, and of the output gradient."""
+        given = [*self.inputs.tensors.values()]
+        if self.output_gradient is not None:
+            given.append(self.output_gradient)
+        return sum(tensor.numel() * tensor.element_size() for tensor in given)
 
     def outputs(self, result: Any) -> dict[str, Tensor]:
         """What a call returned as canonical tensors by name: `o` (and `state`), `dq` ... for gradients."""
@@ -64,50 +78,58 @@ def build(case: Case, device: str) -> Workload:
         {name: layout.restore(name, tensor).detach() for name, tensor in arranged.items()},
         {name: layout.restore(name, tensor) for name, tensor in constants.items()},
     )
+
+    def again() -> Callable[[], Any]:
+        copies = {name: tensor.detach().clone() for name, tensor in arranged.items()}
+        copied = None if gradient is None else gradient.clone()
+        return _calls(case.pass_name, forward, copies, mechanism.gradients, copied)["call"]
+
     return Workload(
         case=case,
         mechanism=mechanism,
         backend=backend,
         inputs=inputs,
         output_gradient=None if gradient is None else layout.restore("o", gradient),
-        call=_call(case.pass_name, forward, arranged, mechanism.gradients, gradient),
+        again=again,
+        **_calls(case.pass_name, forward, arranged, mechanism.gradients, gradient),
     )
 
 
-def _call(
+def _calls(
     pass_name: str,
-    forward: Callable[..., Any],
+    function: Callable[..., Any],
     tensors: dict[str, Tensor],
     gradients: tuple[str, ...],
     output_gradient: Tensor | None,
-) -> Callable[[], Any]:
+) -> dict[str, Callable[..., Any]]:
+    """The `call` of a workload and, where the pass takes gradients, its halves."""
     import torch
 
     def without_gradient() -> Any:
         with torch.no_grad():
-            return _tuple(forward(**tensors)), ()
+            return _tuple(function(**tensors)), ()
 
     if output_gradient is None:
-        return without_gradient
+        return {"call": without_gradient}
     leaves = {name: tensor.requires_grad_(name in gradients) for name, tensor in tensors.items()}
     wanted = [leaves[name] for name in gradients]
-
-    def forward_and_backward() -> Any:
-        outputs = _tuple(forward(**leaves))
-        return outputs, torch.autograd.grad(outputs[0], wanted, output_gradient)
-
-    if pass_name == "fwdbwd":
-        return forward_and_backward
     # The graph is made once, outside the timer, at the first call, so that its compilation counts there.
-    graph: list[Any] = []
+    graph: list[tuple[Any, ...]] = []
 
-    def backward() -> Any:
+    def forward() -> tuple[Any, ...]:
+        return _tuple(function(**leaves))
+
+    def backward(outputs: tuple[Any, ...]) -> Any:
+        kept = pass_name == "bwd"
+        return outputs, torch.autograd.grad(outputs[0], wanted, output_gradient, retain_graph=kept)
+
+    def backward_alone() -> Any:
         if not graph:
-            graph.append(_tuple(forward(**leaves)))
-        (outputs,) = graph
-        return outputs, torch.autograd.grad(outputs[0], wanted, output_gradient, retain_graph=True)
+            graph.append(forward())
+        return backward(graph[0])
 
-    return backward
+    call = backward_alone if pass_name == "bwd" else lambda: backward(forward())
+    return {"call": call, "forward": forward, "backward": backward}
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that run side by side time nothing that matters: each session has its device to itself."""
+    os.environ["LBENCH_LOCK_FOLDER"] = str(tmp_path_factory.mktemp("locks"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,15 +13,32 @@ import lbench
 
 ROOT = Path(lbench.__file__).parent
 LAYERS = (
-    {"__init__", "__main__", "errors", "statistics", "clock", "machine", "packages"},
-    {"lengths", "timing", "memory"},
+    {
+        "__init__",
+        "__main__",
+        "errors",
+        "statistics",
+        "clock",
+        "protocol",
+        "telemetry",
+        "compilation",
+        "machine",
+        "packages",
+        "interrupt",
+    },
+    {"doubts", "graph", "preflight", "replay_clock"},
+    {"lengths", "durations", "timing", "ratios", "memory", "poison", "energy"},
     {"case", "environment"},
+    {"row"},
+    {"writer"},
     {"mechanisms"},
     {"backends", "results"},
-    {"workload", "suite", "metrics", "prediction", "isolation", "comparison"},
-    {"verify", "frame"},
+    {"workload", "suite", "metrics", "prediction", "isolation", "comparison", "attest", "frontier"},
+    {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan"},
+    {"measurement", "device"},
     {"worker", "doctor", "report"},
     {"runner", "plot", "export"},
+    {"validate"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

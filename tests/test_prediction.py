@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rows import make_row
 
 from lbench.case import Case
-from lbench.prediction import predicted_memory_bytes, predicted_wall_s, reason_to_skip
+from lbench.prediction import CHECK_CALLS, predicted_memory_bytes, predicted_wall_s, reason_to_skip
 from lbench.timing import Stopping
 
 STOPPING = Stopping()
@@ -34,7 +34,7 @@ def test_a_power_law_is_continued(exponent: float) -> None:
     rows = series(exponent)
     wall_s = predicted_wall_s(case_at(65536), rows, STOPPING)
     call_s = 0.1 * 64**exponent * 1.0045  # the median of a row's samples
-    assert wall_s == pytest.approx((STOPPING.least_samples(call_s) + 2) * call_s + 0.1, rel=1e-6)
+    assert wall_s == pytest.approx((STOPPING.calls(call_s) + CHECK_CALLS) * call_s + 0.1, rel=1e-6)
 
 
 def test_memory_counts_the_inputs() -> None:

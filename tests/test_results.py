@@ -5,6 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,9 @@ from rows import make_row
 
 import lbench
 from lbench.errors import UsageError
+from lbench.metrics import METRICS
 from lbench.results import Row, Writer, read
+from lbench.row import checksum
 
 
 @pytest.fixture
@@ -82,6 +88,100 @@ def test_the_last_row_of_a_key_stands(folder: Path) -> None:
     assert read(folder).rows[make_row(seq_len=1024).case.key].verdict == "crashed"
 
 
+def test_a_row_that_lacks_its_newline_alone_is_kept(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    writer = Writer(folder)
+    writer.append(make_row(seq_len=16384))
+    writer.close()
+    results = read(folder)
+    assert len(results.rows) == 5
+    assert not results.problems
+
+
+def test_a_folder_has_one_writer_at_a_time(folder: Path) -> None:
+    writer = Writer(folder)
+    with pytest.raises(UsageError, match="another run writes"):
+        Writer(folder)
+    writer.close()
+    Writer(folder).close()
+
+
+def test_a_row_that_the_disk_does_not_take_is_told_and_leaves_no_trace(folder: Path) -> None:
+    before = (folder / "rows.jsonl").read_bytes()
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from rows import make_row\n"
+        "from lbench.errors import WriteFailed; from lbench.results import Writer\n"
+        f"writer = Writer(Path({str(folder)!r}))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100}, resource.RLIM_INFINITY))\n"
+        "row = make_row(seq_len=16384)\n"
+        "try: writer.append(row)\n"
+        "except WriteFailed as error: sys.exit(0 if error.line == row.to_line() else 'another line')\n"
+        "sys.exit('no error')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "rows.jsonl").read_bytes() == before
+
+
+@given(st.data())
+def test_whatever_happens_to_a_file_the_whole_rows_before_it_are_used(data: st.DataObject) -> None:
+    rows = [make_row(seq_len=2**power) for power in range(4)]
+    lines = [f"{row.to_line()}\n".encode() for row in rows]
+    content = bytearray(b"".join(lines))
+    where = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans(), label="flip rather than cut"):
+        content[where] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del content[where:]
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "rows.jsonl").write_bytes(content)
+        results = read(Path(name))
+    whole = [row for row in rows if sum(map(len, lines[: rows.index(row) + 1])) <= where]
+    assert [row for row in rows if row.case.key in results.rows][: len(whole)] == whole
+    assert all(row == rows[row.case.seq_len.bit_length() - 1] for row in results.rows.values())
+
+
+def test_a_damaged_document_is_told_and_the_rows_used(folder: Path) -> None:
+    (folder / "environments" / "e1.json").write_bytes(b'{"gpu": "a G\xff')
+    run = json.loads((folder / "runs" / "r1.json").read_text())
+    (folder / "runs" / "r1.json").write_text(json.dumps({**run, "copy_bandwidth_gb_s": 900.0}))
+    results = read(folder)
+    assert len(results.rows) == 4
+    assert len(results.problems) == 2
+    assert not results.runs
+    assert not results.environments
+
+
+def test_a_cut_off_gzip_is_read_as_far_as_it_goes(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(path.read_bytes() * 50)[:-200])
+    path.unlink()
+    results = read(folder)
+    assert results.rows
+    assert results.problems
+
+
+def test_rows_of_the_first_schema_are_read(folder: Path) -> None:
+    fields = json.loads(make_row().to_line())
+    new = {
+        "rounds",
+        "blocks",
+        "discarded",
+        "protocol",
+        "compile",
+        "kernels",
+        "deterministic",
+        "energy",
+        "spent",
+    }
+    old = {name: value for name, value in fields.items() if name not in {*new, "inputs_id", "checksum"}}
+    old["schema"] = 1
+    assert Row.from_line(json.dumps({**old, "checksum": checksum(old)})) == make_row()
+
+
 def test_gzipped_rows_are_read(folder: Path) -> None:
     path = folder / "rows.jsonl"
     (folder / "rows.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -113,11 +213,10 @@ def test_a_frame_has_every_column_and_nan_where_there_is_no_time(folder: Path) -
         *("suite", "backend", "mechanism", "pass", "device", "gpu", "dtype", "batch", "seq_len", "tokens"),
         *("heads", "head_dim", "head_dim_v", "decay"),
     ]
-    assert list(frame.columns[14:35]) == [
-        *("verdict", "reason", "time_ms", "time_ms_low", "time_ms_high", "samples", "ns_per_token"),
-        *("tokens_per_s", "enqueue_us", "compile_s", "peak_mib", "workspace_mib", "error_out", "error_grad"),
-        *("error_block", "floor_ms", "floor_share", "useful_tflop_s", "lbench_commit", "torch", "triton"),
-    ]
+    times = ["time_ms", "time_ms_low", "time_ms_high"]
+    assert list(frame.columns[14:20]) == ["verdict", "reason", *times, "samples"]
+    others = [name for name in METRICS if name not in times]
+    assert list(frame.columns[20 : 20 + len(others)]) == others
     ok, failed = frame.iloc[0], frame.iloc[3]
     assert ok.time_ms == pytest.approx(1.0045)
     assert ok.ns_per_token == pytest.approx(1.0045e6 / 1024)

@@ -8,35 +8,56 @@ from typing import Any
 import pytest
 
 from lbench import results
+from lbench.device import Device, probe
 from lbench.isolation import Died, TimedOut
 from lbench.results import Writer
-from lbench.runner import Device, Sweep, probe
+from lbench.runner import Sweep
 from lbench.suite import Suite
 
 DEVICE = Device(
     device="cpu", environment={"gpu": None, "cpu": "a CPU", "memory_mib": 1000}, copy_bandwidth_gb_s=10.0
 )
-OK = {
+PREPARED = {
     "verdict": "ok",
-    "times_ms": [1.0] * 10,
+    "reason": "",
+    "call_s": 1e-3,
+    "enqueue_s": 1e-5,
     "enqueue_us": [1.0],
     "first_call_s": 0.1,
     "verify_s": 0.0,
     "memory": {"inputs": 1, "outputs": 1, "gradients": 0, "peak": 1},
+    "spent": {"verify": 0.0, "compile": 0.1},
+}
+ROUND = {
+    "verdict": "ok",
+    "reason": "",
+    "times_ms": [1.0, 1.0],
+    "blocks": [{"first": 0, "count": 2, "sm_mhz": 1980, "slowdown": ""}],
+    "discarded": {"host-bound": 1},
+    "doubts": [],
+    "protocol": {"timer": "wall", "l2": "cold"},
+    "spent": {"sampling": 0.1},
 }
 
 
 class ScriptedWorker:
-    """Answers from a script: length -> outcome or exception; `ok` where it says nothing."""
+    """Answers from a script: (length, what is asked) -> outcome or exception; `ok` where it says nothing.
 
-    def __init__(self, script: dict[int, Any], log: list[str]) -> None:
+    What is asked: `prepare`, or the number of a round from 0. A backend before the length means that one.
+    """
+
+    def __init__(self, script: dict[Any, Any], log: list[str]) -> None:
         self.script, self.log = script, log
         log.append("start")
 
     def ask(self, request, timeout_s):
-        length = request["case"]["seq_len"]
-        self.log.append(f"{request['case']['backend']} {length}")
-        outcome = self.script.get(length, OK)
+        if request["do"] == "start":
+            return {}
+        length, backend = request["case"]["seq_len"], request["case"]["backend"]
+        asked = request["turn"]["number"] if request["do"] == "round" else "prepare"
+        self.log.append(f"{backend} {length} {asked}")
+        usual = PREPARED if asked == "prepare" else ROUND
+        outcome = self.script.get((backend, length, asked), self.script.get((length, asked), usual))
         if isinstance(outcome, Exception):
             raise outcome
         return dict(outcome)
@@ -46,7 +67,7 @@ class ScriptedWorker:
 
 
 def make_sweep(
-    folder: Path, script: dict[int, Any], log: list[str], resume: bool = False, **axes: Any
+    folder: Path, script: dict[Any, Any], log: list[str], resume: bool = False, **axes: Any
 ) -> Sweep:
     axes = {"backend": ["lightning_eager"], "seq": "1k..8k", "dtype": "fp32", **axes}
     suite = Suite(name="test", sweeps=(axes,))
@@ -82,7 +103,7 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     tmp_path: Path, fault: Any, verdict: str
 ) -> None:
     log: list[str] = []
-    rows = list(make_sweep(tmp_path, {2048: fault}, log).measure())
+    rows = list(make_sweep(tmp_path, {(2048, "prepare"): fault}, log).measure())
     assert rows[1].verdict == verdict
     assert len(rows) == 4
     assert rows[1].reason
@@ -110,7 +131,10 @@ def test_a_resume_measures_only_what_has_no_final_row(tmp_path: Path) -> None:
     assert [case.seq_len for case in resumed.todo] == [4096, 8192]
     list(resumed.measure())
     assert len(results.read(tmp_path).rows) == 4
-    assert second == ["start", "lightning_eager 4096", "lightning_eager 8192", "close"]
+    assert (second[0], second[-1]) == ("start", "close")
+    asked = [line for line in second if line not in ("start", "close")]
+    rounds = ["prepare", 0, 1, 2, 3, 4]
+    assert asked == [f"lightning_eager {length} {what}" for length in (4096, 8192) for what in rounds]
 
 
 def test_limits_need_no_worker(tmp_path: Path) -> None:
@@ -127,6 +151,9 @@ def test_rows_name_a_run_that_holds_suite_commit_and_ceiling(tmp_path: Path) -> 
     run = kept.runs[rows[0].run]
     assert run["suite"]["sweep"][0]["seq"] == "1k..8k"
     assert run["copy_bandwidth_gb_s"] == 10.0
+    assert run["preflight"]["free_disk_mib"] > 0
+    assert run["spent"]["sampling"] == pytest.approx(2.0)
+    assert run["spent"]["wall"] > 0
     assert kept.environments[run["environment"]]["cpu"] == "a CPU"
 
 
@@ -140,3 +167,127 @@ def test_a_device_that_is_not_there_is_a_usage_error() -> None:
 
     with pytest.raises(Exception, match="no NVIDIA GPU"):
         probe("cuda", Refuses)
+
+
+TWO = ["lightning_eager", "softmax_eager"]
+
+
+def asked_in(log: list[str], length: int) -> list[tuple[str, str]]:
+    lines = (line.split() for line in log if line not in ("start", "close"))
+    return [(backend, what) for backend, at, what in lines if int(at) == length]
+
+
+def test_cases_of_one_length_are_all_prepared_before_the_first_round(tmp_path: Path) -> None:
+    log: list[str] = []
+    list(make_sweep(tmp_path, {}, log, backend=TWO).measure())
+    for length in (1024, 2048, 4096, 8192):
+        asked = [what for _, what in asked_in(log, length)]
+        assert asked[:2] == ["prepare"] * 2
+        # Two backends and the twin of one of them, five rounds each.
+        assert asked[2:] == sorted(asked[2:])
+        assert len(asked) == 2 + 3 * 5
+
+
+def test_whoever_begins_a_round_changes(tmp_path: Path) -> None:
+    log: list[str] = []
+    script = {("softmax_eager", 1024, "prepare"): {**PREPARED, "call_s": 2e-3}}
+    list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k").measure())
+    turns = [backend.partition("_")[0] for backend, what in asked_in(log, 1024) if what != "prepare"]
+    assert [turns[index : index + 3] for index in range(0, 15, 3)] == [
+        ["lightning", "softmax", "lightning"],  # the last one is the quicker backend's twin
+        ["lightning", "softmax", "lightning"],
+        ["softmax", "lightning", "lightning"],
+        ["lightning", "lightning", "softmax"],
+        ["lightning", "lightning", "softmax"],
+    ]
+
+
+def test_a_row_holds_all_rounds_and_the_twin_of_the_quickest(tmp_path: Path) -> None:
+    script = {("softmax_eager", 1024, "prepare"): {**PREPARED, "call_s": 2e-3}}
+    rows = {
+        row.case.backend: row for row in make_sweep(tmp_path, script, [], backend=TWO, seq="1k").measure()
+    }
+    ours = rows["lightning_eager"]
+    assert ours.rounds == (0, 2, 4, 6, 8)
+    assert len(ours.times_ms) == 10
+    assert [block["first"] for block in ours.blocks] == [0, 2, 4, 6, 8]
+    assert ours.discarded == {"host-bound": 5}
+    assert ours.spent["sampling"] == pytest.approx(0.5)
+    assert ours.spent["start_up"] > 0
+    assert ours.twin == {"times_ms": [1.0] * 10, "rounds": [0, 2, 4, 6, 8]}
+    assert not rows["softmax_eager"].twin
+    assert (tmp_path / "protocols" / f"{ours.protocol}.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (Died("the worker ended with signal SIGSEGV"), "crashed"),
+        (TimedOut("no answer in 300 s"), "timeout"),
+        ({"verdict": "failed", "reason": "in round 3: ValueError: no"}, "failed"),
+    ],
+)
+def test_a_fault_in_a_round_costs_that_case_alone(tmp_path: Path, fault: Any, verdict: str) -> None:
+    log: list[str] = []
+    script = {("softmax_eager", 1024, 2): fault}
+    rows = list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k,2k").measure())
+    found = {(row.case.backend, row.case.seq_len): row for row in rows}
+    lost = found.pop(("softmax_eager", 1024))
+    assert lost.verdict == verdict
+    assert "round 3" in lost.reason
+    assert not lost.times_ms
+    if verdict == "timeout":
+        assert found.pop(("softmax_eager", 2048)).verdict == "skipped"
+    assert all(row.verdict == "ok" and len(row.times_ms) == 10 for row in found.values())
+    assert len(results.read(tmp_path).rows) == 4
+    # The worker that failed is replaced where it is needed again; the other one stays.
+    assert log.count("start") == (2 if verdict == "timeout" else 3)
+
+
+def test_a_backend_whose_last_case_is_done_gives_its_process_up(tmp_path: Path) -> None:
+    log: list[str] = []
+    suite = Suite(
+        name="test",
+        sweeps=(
+            {"backend": ["lightning_eager"], "seq": "1k,2k", "dtype": "fp32"},
+            {"backend": ["softmax_eager"], "seq": "1k", "dtype": "fp32"},
+        ),
+    )
+    sweep = make_sweep(tmp_path, {}, log)
+    sweep.cases = suite.cases("cpu")
+    list(sweep.measure())
+    assert log.index("close") < log.index("lightning_eager 2048 prepare")
+
+
+def test_slow_calls_take_fewer_rounds_and_very_slow_ones_no_twin(tmp_path: Path) -> None:
+    log: list[str] = []
+    script = {
+        ("lightning_eager", 1024, "prepare"): {**PREPARED, "call_s": 6.0},
+        ("softmax_eager", 1024, "prepare"): {**PREPARED, "call_s": 7.0},
+    }
+    rows = list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k").measure())
+    assert [len(row.rounds) for row in rows] == [2, 2]
+    assert not any(row.twin for row in rows)
+
+
+def test_what_a_worker_finds_undeterministic_is_a_doubt(tmp_path: Path) -> None:
+    script = {(1024, "prepare"): {**PREPARED, "deterministic": False}}
+    (row,) = make_sweep(tmp_path, script, [], seq="1k").measure()
+    assert row.doubts == ("not deterministic",)
+
+
+def test_a_case_that_fails_in_a_round_takes_its_twin_with_it(tmp_path: Path) -> None:
+    log: list[str] = []
+    script = {
+        ("softmax_eager", 1024, "prepare"): {**PREPARED, "call_s": 2e-3},
+        ("lightning_eager", 1024, 1): {"verdict": "failed", "reason": "in round 2: ValueError: no"},
+    }
+    rows = list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k").measure())
+    assert sorted(row.verdict for row in rows) == ["failed", "ok"]
+    # Its turn and its twin's in the first round, and the one that failed.
+    assert [what for backend, what in asked_in(log, 1024) if backend == "lightning_eager"] == [
+        "prepare",
+        "0",
+        "0",
+        "1",
+    ]

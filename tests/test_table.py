@@ -171,6 +171,20 @@ def test_rows_that_all_failed_still_give_a_table_of_verdicts() -> None:
     assert sorted(line.cells[0].text for line in table.lines) == ["OOM", "wrong"]
 
 
+def test_failures_are_listed_below_with_the_command_that_runs_them_again() -> None:
+    rows = made([("ok", 1.0), ("crashed", 1.0), ("crashed", 1.0), ("wrong", 1.0), ("unsupported", 1.0)])
+    rows["reason"] = ["", "signal SIGSEGV", "signal SIGSEGV", "o is wrong", "no"]
+    (table,) = tables(rows)
+    wrong, crashed = table.failures
+    assert crashed == ("b0, fwd, 1 x 2k (and 1 more): crashed: signal SIGSEGV", rows["reproduce"][1])
+    assert wrong == ("b1, fwd, 1 x 1k: wrong: o is wrong", rows["reproduce"][3])
+    text = io.StringIO()
+    print_rich([table], Console(file=text, width=300))
+    for shown in (text.getvalue(), to_markdown([table])):
+        assert crashed[1] in shown
+        assert "signal SIGSEGV" in shown
+
+
 def test_backends_that_were_not_there_are_named_below_instead_of_given_a_line() -> None:
     there = row(time_ms=1.0)
     gone = row(backend="flash_attn3", mechanism="softmax", verdict="unsupported")

@@ -10,7 +10,7 @@ import torch
 
 from lbench import mechanisms, verify
 from lbench.case import Case
-from lbench.comparison import errors_of
+from lbench.comparison import Error, errors_of
 from lbench.mechanisms import draws
 from lbench.mechanisms.spec import Part, shape
 
@@ -99,6 +99,17 @@ def test_decay_applied_one_step_late_is_found():
     decay = torch.exp(-slopes[:, None, None] * late).where(distance >= 0, 0.0)
     o = torch.einsum("bhts,bshe->bthe", scores * decay, tensors["v"].float()).bfloat16()
     assert verify.verify(case, inputs, {"o": o}, gradient).verdict == "wrong"
+
+
+def test_limits_that_are_given_take_the_place_of_the_eager_forms(lightning):
+    case, inputs, gradient, outputs = lightning
+    found = judged(lightning)
+    shared = verify.verify(case, inputs, outputs, gradient, found.limits)
+    assert shared == found
+    tight = {
+        name: Error(rms=limit.rms / 100, block=limit.block / 100) for name, limit in found.limits.items()
+    }
+    assert verify.verify(case, inputs, outputs, gradient, tight).verdict == "wrong"
 
 
 def test_a_wrong_shape_is_told(lightning):

@@ -16,6 +16,12 @@ SWITCHES = {
 """Environment variables fla reads when it is imported: no other package's kernels instead of its own, exact
 exponentials, plain loads, autotuning instead of stored configurations. A value set by the caller stands."""
 
+CHUNK_KERNELS = {
+    "fwd": ("^chunk_fwd_kernel_h", "^chunk_fwd_kernel_o"),
+    "bwd": ("^chunk_bwd_kernel_dh", "^chunk_bwd_kernel_dqkwg", "^chunk_bwd_kernel_dv"),
+}
+"""GPU kernels of fla's simple_gla, which serves linear attention and retention too."""
+
 
 def load(path: str) -> Callable[..., Any]:
     """The function at `module.function` of `fla.ops`, imported under `SWITCHES`."""

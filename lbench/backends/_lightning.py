@@ -14,6 +14,7 @@ LIMITS = Limits(
     passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256)
 )
 PACKAGES = ("triton", "lightning_attention")
+KERNELS = {"fwd": ("^walk_kernel",), "bwd": ("^walk_kernel",), "decode": ("^step_kernel",)}
 
 
 def bind(case: Case, slopes: Tensor, scale: float = 1.0, path: str | None = None) -> Forward:

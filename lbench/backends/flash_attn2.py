@@ -59,4 +59,9 @@ BACKEND = Backend(
         capability=((8, 0), (99, 9)),
     ),
     packages=("flash_attn", "flash_attn_2_cuda"),
+    kernels={
+        "fwd": (r"^void flash::flash_fwd_",),
+        "bwd": (r"^void flash::flash_bwd_dq_dk_dv",),
+        "decode": (r"^void flash::flash_fwd_",),
+    },
 )

@@ -57,4 +57,5 @@ BACKEND = Backend(
         capability=((9, 0), (9, 9)),
     ),
     packages=(PACKAGE,),
+    kernels={"fwd": ("FlashAttnFwd",), "bwd": ("FlashAttnBwd",), "decode": ("FlashAttnFwd",)},
 )

@@ -74,4 +74,5 @@ BACKEND = Backend(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256), grouped_heads=True, capability=((7, 0), (99, 9))
     ),
     packages=("torch", "triton"),
+    kernels={"fwd": ("^triton_tem_",), "bwd": ("^triton_tem_",)},
 )

@@ -30,4 +30,5 @@ BACKEND = Backend(
     limits=Limits(dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), capability=((8, 0), (99, 9))),
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
+    kernels={"fwd": ("^chunk_gla_fwd_kernel_o",), "bwd": ("^chunk_gla_bwd_kernel_inter",)},
 )

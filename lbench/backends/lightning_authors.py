@@ -41,4 +41,5 @@ BACKEND = Backend(
         capability=((8, 0), (99, 9)),
     ),
     packages=("lightning_attn", "einops", "triton"),
+    kernels={"fwd": ("^_fwd_kernel",), "bwd": ("^_bwd_intra_kernel", "^_bwd_inter_kernel")},
 )

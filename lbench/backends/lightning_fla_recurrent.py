@@ -41,4 +41,9 @@ BACKEND = Backend(
     ),
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
+    kernels={
+        "fwd": ("^fused_recurrent_fwd_kernel",),
+        "bwd": ("^fused_recurrent_bwd_kernel",),
+        "decode": ("^fused_recurrent_fwd_kernel",),
+    },
 )

@@ -25,4 +25,5 @@ BACKEND = Backend(
     build=_build,
     limits=_lightning.LIMITS,
     packages=_lightning.PACKAGES,
+    kernels=_lightning.KERNELS,
 )

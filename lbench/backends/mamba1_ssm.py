@@ -48,4 +48,5 @@ BACKEND = Backend(
     layout=Layout(title="B H D T", arrange=_arrange, restore=_restore),
     limits=Limits(dtypes=("bf16", "fp16", "fp32"), elements=2**32 - 1, capability=((7, 0), (99, 9))),
     packages=("mamba_ssm", "selective_scan_cuda", "einops"),
+    kernels={"fwd": ("selective_scan_fwd_kernel",), "bwd": ("selective_scan_bwd_kernel",)},
 )

@@ -34,4 +34,5 @@ BACKEND = Backend(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256), elements=2**31 - 1, capability=((8, 0), (99, 9))
     ),
     packages=("mamba_ssm", "einops", "triton"),
+    kernels={"fwd": ("^_chunk_scan_fwd_kernel",), "bwd": ("^_chunk_scan_chunk_state_bwd_dx_kernel",)},
 )

@@ -30,4 +30,5 @@ BACKEND = Backend(
     limits=Limits(dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), capability=((8, 0), (99, 9))),
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
+    kernels=_fla.CHUNK_KERNELS,
 )

@@ -11,4 +11,5 @@ BACKEND = Backend(
     build=lambda case, constants: _lightning.bind(case, constants["slopes"], scale=case.head_dim**-0.5),
     limits=_lightning.LIMITS,
     packages=_lightning.PACKAGES,
+    kernels=_lightning.KERNELS,
 )

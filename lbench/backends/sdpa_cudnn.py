@@ -18,4 +18,9 @@ BACKEND = Backend(
         capability=((8, 0), (99, 9)),
     ),
     packages=("torch",),
+    kernels={
+        "fwd": (r"cudnn.*(fprop|fwd|sdpa|mha)",),
+        "bwd": (r"cudnn.*(bprop|bwd|sdpa|mha)",),
+        "decode": ("cudnn",),
+    },
 )

@@ -17,4 +17,5 @@ BACKEND = Backend(
         capability=((5, 0), (99, 9)),
     ),
     packages=("torch",),
+    kernels={"fwd": ("fmha_cutlassF",), "bwd": ("fmha_cutlassB",), "decode": ("fmha_cutlassF",)},
 )

@@ -21,4 +21,9 @@ BACKEND = Backend(
         capability=((8, 0), (99, 9)),
     ),
     packages=("torch",),
+    kernels={
+        "fwd": ("pytorch_flash::flash_fwd_",),
+        "bwd": ("pytorch_flash::flash_bwd_",),
+        "decode": ("pytorch_flash::flash_fwd_",),
+    },
 )

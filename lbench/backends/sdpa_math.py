@@ -17,4 +17,5 @@ BACKEND = Backend(
         grouped_heads=True,
     ),
     packages=("torch",),
+    kernels={"fwd": ("(?i)softmax",), "bwd": ("(?i)softmax",), "decode": ("(?i)softmax",)},
 )

@@ -111,5 +111,13 @@ class Backend:
     """Import names that must be found."""
     switches: Mapping[str, str] = field(default_factory=dict)
     """Environment variables the backend pins before it imports them; a value set by the caller stands."""
+    kernels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`fwd`, `bwd`, `decode` -> regular expressions, each of which must be found in the name of a GPU kernel
+    that ran; where one is not, another implementation has answered and the row is `wrong: fallback`."""
     name: str = ""
     """The file's name; the registry fills it in."""
+
+    def expected_kernels(self, pass_name: str) -> tuple[str, ...]:
+        """The patterns of a pass; those of both halves for `fwdbwd`."""
+        halves = ("fwd", "bwd") if pass_name == "fwdbwd" else (pass_name,)
+        return tuple(pattern for half in halves for pattern in self.kernels.get(half, ()))

@@ -2,8 +2,9 @@
 
 The function is called with the tensors and constants of its mechanism by name, canonical `[B, T, H, D]`,
 for lightning `function(q=q, k=k, v=v, slopes=slopes)`, and returns the output `[B, T, H, E]`, differentiable
-where a pass takes gradients. It may leave the constants out: `function(q, k, v)`. Files beside it can be
-imported.
+where a pass takes gradients. A decoding step gives it one token and the state or cache, by name too, and
+wants `(o, new state)`, or `o` for a cache. It may leave the constants out: `function(q, k, v)`. Files beside
+it can be imported.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lbench import mechanisms
-from lbench.backends.spec import Backend, Forward, Limits
-from lbench.case import DEVICES, DTYPES
+from lbench.backends.spec import Backend, Forward, Limits, Unsupported
+from lbench.case import DEVICES, DTYPES, PASSES, Case
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def from_function(name: str, mechanism: str) -> Backend:
     return Backend(
         mechanism=mechanism,
         title=f"{path.name}:{function}",
-        build=lambda _, constants: _build(path, function, spec, constants),
-        limits=Limits(dtypes=DTYPES, devices=DEVICES, grouped_heads=True),
+        build=lambda case, constants: _build(path, function, spec, case, constants),
+        limits=Limits(passes=PASSES, dtypes=DTYPES, devices=DEVICES, grouped_heads=True),
         name=name,
     )
 
@@ -88,11 +89,20 @@ def _names_of(statement: ast.stmt) -> Iterable[str]:
                 yield node.id
 
 
-def _build(path: Path, name: str, mechanism: Mechanism, constants: Mapping[str, Tensor]) -> Forward:
+def _build(
+    path: Path, name: str, mechanism: Mechanism, case: Case, constants: Mapping[str, Tensor]
+) -> Forward:
     function = getattr(_run_file(path), name)
     if not callable(function):
         raise TypeError(f"{path}:{name} is a {type(function).__name__}, not a function")
-    fixed = _constants_taken(function, mechanism, constants, f"{path}:{name}")
+    decode = case.pass_name == "decode"
+    tensors = tuple(mechanism.decode_tensors if decode else mechanism.tensors)
+    try:
+        fixed = _constants_taken(function, mechanism.name, tensors, constants, f"{path}:{name}")
+    except TypeError as error:
+        if decode:
+            raise Unsupported(f"pass decode: {error}") from error
+        raise
 
     def forward(**tensors: Tensor) -> Any:
         return function(**tensors, **fixed)
@@ -116,7 +126,11 @@ def _run_file(path: Path) -> Any:
 
 
 def _constants_taken(
-    function: Callable[..., Any], mechanism: Mechanism, constants: Mapping[str, Tensor], name: str
+    function: Callable[..., Any],
+    mechanism: str,
+    tensors: tuple[str, ...],
+    constants: Mapping[str, Tensor],
+    name: str,
 ) -> dict[str, Tensor]:
     """The constants that the function takes. TypeError where it cannot be called by the mechanism's names."""
     try:
@@ -125,9 +139,9 @@ def _constants_taken(
         return dict(constants)
     for taken in (dict(constants), {}):
         try:
-            signature.bind(**dict.fromkeys((*mechanism.tensors, *taken)))
+            signature.bind(**dict.fromkeys((*tensors, *taken)))
         except TypeError:
             continue
         return taken
-    wanted = ", ".join((*mechanism.tensors, *constants))
-    raise TypeError(f"{name} takes {signature}; {mechanism.name} calls it with {wanted}, each by its name")
+    wanted = ", ".join((*tensors, *constants))
+    raise TypeError(f"{name} takes {signature}; {mechanism} calls it with {wanted}, each by its name")

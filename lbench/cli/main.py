@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 import lbench
-from lbench.cli import doctor, export, plot, run, table
+from lbench.cli import certificate, doctor, export, frontier, merge, plot, run, table, validate, verify
+from lbench.cli import filter as filtering
 from lbench.cli import list as listing
-from lbench.errors import UsageError
+from lbench.errors import UsageError, WriteFailed
 
 app = typer.Typer(
     help="Benchmark long-context sequence mixers: run a sweep, plot it, tabulate it.",
@@ -21,9 +22,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.command)
+app.command("verify")(verify.command)
+app.command("frontier")(frontier.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
+app.command("certificate")(certificate.command)
 app.command("export")(export.command)
+app.command("validate")(validate.command)
+app.command("merge")(merge.command)
+app.command("filter")(filtering.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 
@@ -44,11 +51,19 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Exit codes: 0 done, 1 a check failed, 2 usage, 3 undecided, 130 interrupted."""
+    """Runs the command line.
+
+    Exit codes: 0 done, 1 a check failed or a row could not be kept, 2 usage, 3 undecided, 130 interrupted.
+    """
     try:
         app(arguments)
     except UsageError as error:
         sys.exit(_say(error))
+    except WriteFailed as error:
+        if error.line:
+            print(error.line)
+        print(f"lbench: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

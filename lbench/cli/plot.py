@@ -25,11 +25,11 @@ def command(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Figures to draw; by default time_ms,ns_per_token,tokens_per_s,peak_mib,relative_speed."
+            help="Figures to draw; by default time, time per token, throughput, memory, error, speed."
         ),
     ] = None,
 ) -> None:
-    """Draw time, time per token, throughput, memory and relative speed against length."""
+    """Draw time, time per token, throughput, memory, error and relative speed against length."""
     from lbench.plot import files
     from lbench.report.choices import load, select, split_formats, split_names
     from lbench.report.values import DEFAULT_METRICS

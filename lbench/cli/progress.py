@@ -6,8 +6,11 @@ import statistics
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lbench import interrupt
+from lbench.cli import listener
 from lbench.lengths import format_length
 
 if TYPE_CHECKING:
@@ -38,10 +41,40 @@ def show(sweep: Sweep) -> Counter[str]:
         f"(copy bandwidth {device.copy_bandwidth_gb_s:,.0f} GB/s)",
         highlight=False,
     )
-    counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
+    with listener.not_needed(), interrupt.held_back():
+        for warning in sweep.look():
+            console.print(f"! {warning}", highlight=False, style="yellow", soft_wrap=True)
+        counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "nothing to do"
     console.print(told, highlight=False)
+    _list_failures(sweep)
+    for line in _closing(sweep) if counts else ():
+        console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
     return counts
+
+
+def _closing(sweep: Sweep) -> list[str]:
+    """What the doubts advise, what noise alone did, and where the time went."""
+    from lbench.doubts import advice
+    from lbench.report.breakdown import breakdown
+    from lbench.rotation import noise_floor
+
+    rows = [row for row in sweep.rows.values() if row.run == sweep.run]
+    lines = [*advice(row.doubts for row in rows), noise_floor(rows), breakdown(sweep.spent)]
+    return [line for line in lines if line]
+
+
+def _list_failures(sweep: Sweep) -> None:
+    from lbench.report.failures import failures
+
+    run = {"suite": sweep.suite.as_dict()}
+    rows = [
+        {**row.case.as_dict(), "verdict": row.verdict, "reason": row.reason, "reproduce": row.reproduce(run)}
+        for case in sweep.cases
+        if (row := sweep.rows.get(case.key)) is not None
+    ]
+    for told, command in failures(rows, every=True):
+        print(f"{told}\n    {command}", file=sys.stderr)
 
 
 def summary(row: Row) -> str:
@@ -80,7 +113,7 @@ def _plain(sweep: Sweep) -> Counter[str]:
 def _live(sweep: Sweep, console: Console) -> Counter[str]:
     from rich.live import Live
 
-    view = _View(total=len(sweep.todo))
+    view = _View(total=len(sweep.todo), doing=lambda: sweep.doing)
     with Live(get_renderable=view.render, console=console, refresh_per_second=4):
         for row in sweep.measure(starting=view.start):
             view.finish(row)
@@ -90,8 +123,8 @@ def _live(sweep: Sweep, console: Console) -> Counter[str]:
 class _View:
     """What the live display shows: a bar, the case in hand and the last rows."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, doing: Callable[[], str] = lambda: "") -> None:
+        self.total, self.doing = total, doing
         self.counts: Counter[str] = Counter()
         self.recent: deque[Row] = deque(maxlen=RECENT)
         self.current: Case | None = None
@@ -128,7 +161,7 @@ class _View:
         head = f"{done}/{self.total} cases, {_clock(time.monotonic() - self.started)}, {self._remaining()}"
         now = ""
         if self.current is not None:
-            now = f"{_name(self.current)} \u2026 {time.monotonic() - self.case_started:.0f} s"
+            now = f"{_name(self.current)}, {self.doing()} \u2026 {time.monotonic() - self.case_started:.0f} s"
         bar = ProgressBar(total=max(self.total, 1), completed=done, width=24)
         status = Table.grid(padding=(0, 2))
         status.add_row(bar, Text(head))

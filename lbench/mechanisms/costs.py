@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import prod
 
 from lbench.case import Case
@@ -38,6 +39,21 @@ def floor_bytes(case: Case, mechanism: Mechanism, fp32: Iterable[str] = ()) -> i
     forward = moved(dims, dims)
     backward = forward + moved(mechanism.gradients, dims)
     return {"fwd": forward, "bwd": backward, "fwdbwd": forward + backward}[case.pass_name]
+
+
+def least_memory_bytes(case: Case, mechanism: Mechanism) -> int:
+    """Bytes that any implementation holds at the end of a pass: its inputs and all that it must return.
+
+    fwd: tensors and `o`; bwd: tensors, gradient of `o` and every gradient (the rest can be computed again);
+    fwdbwd: these and `o`; decode: token, state or cache, and `o` (the state may be updated in place).
+    """
+    floors = {name: mechanism.floor_bytes(replace(case, pass_name=name)) for name in (case.pass_name, "bwd")}
+    o_bytes = prod(shape("bthe", case)) * BYTES[case.dtype]
+    if case.pass_name == "fwdbwd":
+        return floors["bwd"] + o_bytes
+    if case.pass_name == "decode" and "state" in mechanism.decode_tensors:
+        return floors["decode"] - 4 * prod(shape(mechanism.decode_tensors["state"], case))
+    return floors[case.pass_name]
 
 
 def linear_flops(case: Case) -> float:

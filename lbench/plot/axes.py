@@ -92,6 +92,6 @@ def _logarithmic(ax: Axes, finite: np.ndarray) -> None:
 
 def _all_values(panel: Panel) -> np.ndarray:
     parts = [one.points[["y", "low", "high"]].to_numpy().ravel() for one in panel.drawn]
-    parts.append(panel.floor.to_numpy())
+    parts.append(panel.bound.to_numpy())
     merged = np.concatenate(parts).astype(float)
     return merged[np.isfinite(merged)]

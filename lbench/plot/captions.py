@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lbench.plot.canvas import add_marker, add_rule, add_text, to_inches
 from lbench.plot.labels import Box, find_room, spread
-from lbench.plot.layout import ELBOW, FLOOR_TITLE, GAP, LINE, MARKER, Place, text_width
+from lbench.plot.layout import ELBOW, GAP, LINE, MARKER, Place, text_width
 from lbench.plot.series import Panel, Series
 from lbench.plot.style import INK
 
@@ -44,8 +44,9 @@ def name_lines(figure: Figure, ax: Axes, panel: Panel, place: Place) -> None:
 def _name_ends(figure: Figure, ax: Axes, panel: Panel, place: Place) -> None:
     """Names in the order of the lines' ends, spread so that none touch, each led to by a thin rule."""
     ends = [(_name(one), *_last(one)) for one in panel.finishing]
-    if len(panel.floor):
-        ends.append((_Name(FLOOR_TITLE, INK, "", False), panel.floor.index[-1], panel.floor.iloc[-1]))
+    if len(panel.bound):
+        name = _Name(str(panel.bound.name), INK, "", False)
+        ends.append((name, panel.bound.index[-1], panel.bound.iloc[-1]))
     spots = [to_inches(ax, x, y) for _, x, y in ends]
     heights = spread([up for _, up in spots], LINE, place.bottom + LINE / 2, place.top - LINE / 2)
     for (name, x, _), (across, up), height in zip(ends, spots, heights, strict=True):

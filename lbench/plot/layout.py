@@ -31,7 +31,6 @@ GAP = 0.06
 X_AXIS = 0.42
 SHORTEST = 1.9
 """Least height of the axes."""
-FLOOR_TITLE = "memory floor (lightning)"
 _DPI = 576
 
 
@@ -73,7 +72,7 @@ def text_width(text: str, size: float = PT, bold: bool = False) -> float:
 def arrange(panels: list[Panel], num_notes: int) -> Layout:
     """Panels one below the other, each as high as its labels need."""
     titles = [(one.look.title, one.look.ours) for panel in panels for one in panel.drawn]
-    titles += [(FLOOR_TITLE, False) for panel in panels if len(panel.floor)]
+    titles += [(str(panel.bound.name), False) for panel in panels if len(panel.bound)]
     column = max((text_width(title, bold=ours) for title, ours in titles), default=0.0)
     right = WIDTH - RIGHT - column - MARKER - ELBOW
     strips = [LINE * len(panel.failing) for panel in panels]
@@ -90,7 +89,7 @@ def arrange(panels: list[Panel], num_notes: int) -> Layout:
 
 
 def _num_end_labels(panel: Panel) -> int:
-    return len(panel.finishing) + (1 if len(panel.floor) else 0)
+    return len(panel.finishing) + (1 if len(panel.bound) else 0)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What is drawn inside a panel: lines with their intervals, the memory floor, the strip of failures."""
+"""What is drawn inside a panel: lines with their intervals, what bounds them, the strip of failures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STRIP_COLOUR = "#f4f4f4"
 
 
 def draw_lines(ax: Axes, panel: Panel) -> None:
-    """All lines of a panel, ours in front, and the memory floor behind them."""
-    if len(panel.floor):
-        ax.plot(panel.floor.index, panel.floor, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=2)
+    """All lines of a panel, ours in front, and the bound behind them."""
+    if len(panel.bound):
+        ax.plot(panel.bound.index, panel.bound, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=2)
     for series in panel.drawn:
         if len(series.points):
             _draw_line(ax, series)

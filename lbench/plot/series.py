@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lbench.plot.style import Look, look
-from lbench.report.values import Axis, floor, values
+from lbench.report.values import Axis, bound, values
 from lbench.report.wording import NOT_THERE
 
-FLOOR_NEAR = 10.0
-"""The memory floor is drawn where the fastest line is within this factor of it."""
+NEAR = 10.0
+"""A bound is drawn where the lowest line is at most this many times it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Panel:
     """Backends with a value or a failure worth a place."""
     absent: tuple[tuple[str, str], ...]
     """(title, verdict) of backends that could not run at all."""
-    floor: pd.Series
-    """The memory floor by length; empty where there is none."""
+    bound: pd.Series
+    """What bounds the metric (memory floor, error allowed) by length; empty where nothing does. Named."""
 
     @property
     def finishing(self) -> list[Series]:
@@ -91,17 +91,17 @@ def panel(rows: pd.DataFrame, pass_name: str, wanted: Axis) -> Panel:
         absent=tuple(
             (one.look.title, one.failures[0].verdict) for one in series if one not in drawn and one.failures
         ),
-        floor=_near_floor(floor(rows, wanted), drawn),
+        bound=_near(bound(rows, wanted), drawn),
     )
 
 
-def _near_floor(bound: pd.Series, drawn: Sequence[Series]) -> pd.Series:
-    """The floor, if any line comes near it; far below all of them it would only take their room."""
+def _near(bound: pd.Series, drawn: Sequence[Series]) -> pd.Series:
+    """The bound, if any line comes near it; far below all of them it would only take their room."""
     if bound.empty:
         return bound
     at_longest = [one.points.loc[one.points["seq_len"] == bound.index[-1], "y"] for one in drawn]
     lowest = min((float(y.iloc[0]) for y in at_longest if len(y)), default=math.inf)
-    return bound if lowest <= FLOOR_NEAR * bound.iloc[-1] else bound.iloc[:0]
+    return bound if lowest <= NEAR * bound.iloc[-1] else bound.iloc[:0]
 
 
 def _series(backend: str, rows: pd.DataFrame) -> Series:

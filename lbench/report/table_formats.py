@@ -33,6 +33,8 @@ def print_rich(tables: Sequence[Table], console: Console) -> None:
             console.print(_rich_block(table, columns, mark=not console.is_terminal))
         notes = [table.legend, "" if console.is_terminal else "*: best"]
         console.print(Text("; ".join(filter(None, notes)), style="dim"))
+        for told, command in table.failures:
+            console.print(Text(f"{told}\n    {command}", style="dim"))
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -44,12 +46,9 @@ def to_markdown(tables: Sequence[Table]) -> str:
         for line in table.shown:
             cells = [_bold(cell.text, "**", "**") if cell.best else cell.text for cell in line.cells]
             lines.append(_pipe([_markdown(line.mechanism), _markdown(line.title), *cells]))
-        parts.append(
-            "\n".join(
-                [f"**{_markdown(table.title)}** ({_markdown(table.setting)})", "", *lines, "", table.legend]
-            ).strip()
-            + "\n"
-        )
+        notes = [table.legend, ""] + [f"- {_markdown(told)}: `{command}`" for told, command in table.failures]
+        title = f"**{_markdown(table.title)}** ({_markdown(table.setting)})"
+        parts.append("\n".join([title, "", *lines, "", *notes]).strip() + "\n")
     return "\n".join(parts)
 
 

@@ -10,7 +10,10 @@ import pandas as pd
 
 from lbench.errors import UsageError
 from lbench.metrics import METRICS
+from lbench.ratios import percent
 from lbench.report.conditions import Condition, conditions
+from lbench.report.failures import failures
+from lbench.report.ties import ties
 from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
 from lbench.report.wording import MEANINGS, NOT_THERE, PASS_TITLES, SHORT, rank, title
 
@@ -26,13 +29,17 @@ class Cell:
     value: float = math.nan
     """NaN unless the verdict is `ok` and the row has the metric."""
     best: bool = False
+    """The best of its length, and told from all others."""
+    could_see: float = math.nan
+    """Where it cannot be told from the best, or the best from it: what difference would have been seen."""
     doubted: bool = False
 
     @property
     def text(self) -> str:
-        """The value in three digits (`?` behind one in doubt), else the verdict in short."""
+        """The value in three digits (`~` behind a tie, `?` behind a doubt), else the verdict in short."""
         if not math.isnan(self.value):
-            return number(self.value) + ("?" if self.doubted else "")
+            tied = not math.isnan(self.could_see)
+            return number(self.value) + "~" * tied + "?" * self.doubted
         return SHORT.get(self.verdict, MISSING)
 
 
@@ -64,6 +71,8 @@ class Table:
     setting: str
     lengths: tuple[int, ...]
     lines: tuple[Line, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+    """What went wrong in it, and the command that runs that case again."""
 
     @property
     def title(self) -> str:
@@ -81,6 +90,8 @@ class Table:
         """What the short verdicts and marks in it mean, and who is not shown; empty where that is nothing."""
         cells = [cell for line in self.shown for cell in line.cells]
         parts = [f"{SHORT[v]}: {MEANINGS[v]}" for v in SHORT if any(cell.verdict == v for cell in cells)]
+        if tied := [cell.could_see for cell in cells if not math.isnan(cell.could_see)]:
+            parts.append(f"~: no difference seen from the best (could see {percent(max(tied))})")
         if any(cell.text.endswith("?") for cell in cells):
             parts.append("?: a row with a doubt")
         left_out = [line for line in self.lines if line not in self.shown]
@@ -124,7 +135,8 @@ def _has_value(table: Table) -> bool:
 
 def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> Table:
     rows = condition.rows[condition.rows["pass"] == pass_name]
-    rows = rows.assign(value=values(rows, wanted)["y"])
+    tied = pd.Series(ties(rows, wanted.metric), index=rows.index, dtype=float)
+    rows = rows.assign(value=values(rows, wanted)["y"], could_see=tied)
     lengths = tuple(int(length) for length in sorted(rows["seq_len"].unique()))
     column = rows.groupby("seq_len")["value"]
     best_values = column.min() if better == "lower" else column.max()
@@ -143,6 +155,7 @@ def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> T
         setting=condition.setting,
         lengths=lengths,
         lines=tuple(lines),
+        failures=tuple(failures(rows.sort_values("seq_len", kind="stable").to_dict("records"))),
     )
 
 
@@ -150,9 +163,17 @@ def _line(
     backend: str, mechanism: str, rows: pd.DataFrame, lengths: Sequence[int], bests: dict[int, float]
 ) -> Line:
     found = {
-        int(length): Cell(verdict=verdict, value=value, best=value == bests[length], doubted=bool(doubts))
-        for length, verdict, value, doubts in zip(
-            rows["seq_len"], rows["verdict"], rows["value"], rows["doubts"].fillna(""), strict=True
+        int(length): Cell(
+            verdict=verdict,
+            value=value,
+            best=value == bests[length] and math.isnan(could_see),
+            could_see=could_see,
+            doubted=bool(doubts),
+        )
+        for length, verdict, value, could_see, doubts in zip(
+            *(rows[name] for name in ("seq_len", "verdict", "value", "could_see")),
+            rows["doubts"].fillna(""),
+            strict=True,
         )
     }
     cells = tuple(found.get(length, Cell()) for length in lengths)

@@ -9,19 +9,22 @@ import pandas as pd
 
 from lbench.errors import unknown
 from lbench.metrics import METRICS
-from lbench.report.wording import FLAGSHIP, title
+from lbench.report.wording import FLAGSHIP, full_title
 
 RELATIVE = "relative_speed"
-DEFAULT_METRICS = ("time_ms", "ns_per_token", "tokens_per_s", "peak_mib", RELATIVE)
+DEFAULT_METRICS = ("time_ms", "ns_per_token", "tokens_per_s", "peak_mib", "error_rms", RELATIVE)
 SLUGS = {
     "time_ms": "time",
     "ns_per_token": "time-per-token",
     "tokens_per_s": "throughput",
     "peak_mib": "peak-memory",
     "workspace_mib": "workspace",
+    "error_rms": "error",
 }
 FLOOR = {"time_ms": 1.0, "ns_per_token": 1e6}
 """Metrics that the memory floor bounds, and their unit in ms (per token where the name says so)."""
+ERRORS = ("error_out", "error_grad", "error_block", "error_rms", "error_share")
+"""Metrics that rows which are `wrong` have too: how wrong they are is what their figure is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,9 @@ def axis(metric: str, reference: str = "") -> Axis:
     if metric == RELATIVE:
         return Axis(
             metric=metric,
-            title="relative speed",
-            heading=f"Speed relative to {title(reference)}",
+            title=f"speed relative to {full_title(reference)}",
+            unit="relative speed",
+            heading=f"Speed relative to {full_title(reference)}",
             slug="relative-speed",
             reference=reference,
         )
@@ -83,6 +87,8 @@ def pick_reference(frame: pd.DataFrame, wanted: str = "") -> str:
 def values(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
     """Columns y, low and high of the rows (same index); NaN where a row is not `ok` or has no such value."""
     ok = rows["verdict"] == "ok"
+    if wanted.metric in ERRORS:
+        ok |= rows["verdict"] == "wrong"
     time, low, high = (rows[name].where(ok) for name in ("time_ms", "time_ms_low", "time_ms_high"))
     if wanted.metric == RELATIVE:
         base = _reference_times(rows[ok], wanted.reference).reindex(_points(rows))
@@ -102,15 +108,24 @@ def values(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
     return made.assign(low=made["low"].fillna(made["y"]), high=made["high"].fillna(made["y"]))
 
 
-def floor(rows: pd.DataFrame, wanted: Axis) -> pd.Series:
-    """The memory floor of lightning by length, in the axis's unit; empty where it bounds no such metric."""
+def bound(rows: pd.DataFrame, wanted: Axis) -> pd.Series:
+    """What bounds a metric by length, in the axis's unit, its name for the legend; empty where nothing does.
+
+    Times have the memory floor of lightning; errors of one mechanism have what is allowed.
+    """
+    if wanted.metric == "error_share":
+        return pd.Series(1.0, index=sorted(rows["seq_len"].unique()), name="allowed")
+    if wanted.metric == "error_rms" and rows["mechanism"].nunique() == 1 and "error_limit" in rows:
+        known = rows[rows["error_limit"].notna()]
+        return known["error_limit"].astype(float).groupby(known["seq_len"]).median().rename("allowed")
     ours = rows[(rows["mechanism"] == "lightning") & rows["floor_ms"].notna()]
     if wanted.metric not in FLOOR or ours.empty:
         return pd.Series(dtype=float)
     scaled = ours["floor_ms"] * FLOOR[wanted.metric]
     if wanted.metric == "ns_per_token":
         scaled = scaled / ours["tokens"]
-    return scaled.astype(float).groupby(ours["seq_len"]).median()
+    named = scaled.astype(float).groupby(ours["seq_len"]).median()
+    return named.rename("memory floor (lightning)")
 
 
 def _points(rows: pd.DataFrame) -> pd.MultiIndex:

@@ -50,3 +50,9 @@ def title(backend: str) -> str:
         return given
     path, colon, function = backend.rpartition(":")
     return f"{function} ({path.rpartition('/')[2]})" if colon else backend
+
+
+def full_title(backend: str) -> str:
+    """The title with the mechanism behind it, for a comparison across mechanisms: `SDPA flash [softmax]`."""
+    known = backend in backends.names()
+    return f"{title(backend)} [{backends.load(backend).mechanism}]" if known else title(backend)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
 from lbench import backends, workload
+from lbench.backends.spec import Unsupported
 from lbench.case import Case
 from lbench.errors import UsageError
 from lbench.verify import verify
@@ -90,15 +92,30 @@ def test_may_leave_constants_out(mine: Path, function: str) -> None:
     assert build(mine, function).call()[0][0].shape == (2, 9, 2, 4)
 
 
-def test_takes_any_dtype_and_device_but_no_decoding(mine: Path) -> None:
+def test_takes_any_dtype_and_device(mine: Path) -> None:
     backend = backends.load(f"{mine}:attention", "lightning")
     for dtype in ("bf16", "fp16", "fp32"):
         for device in ("cpu", "cuda"):
             case = Case(backend=backend.name, mechanism="lightning", dtype=dtype, device=device)
             assert backend.limits.unmet(case, (8, 0)) is None
-    decode = Case(backend=backend.name, mechanism="lightning", pass_name="decode")
-    assert "decode" in str(backend.limits.unmet(decode))
     assert backend.title == "mine.py:attention"
+
+
+def test_decodes_if_it_takes_the_state(mine: Path, tmp_path: Path) -> None:
+    case = Case(
+        backend=f"{mine}:attention",
+        mechanism="lightning",
+        pass_name="decode",
+        heads=1,
+        head_dim=4,
+        device="cpu",
+    )
+    with pytest.raises(Unsupported, match=r"pass decode: .*state"):
+        workload.build(case, "cpu")
+    path = tmp_path / "step.py"
+    path.write_text("def step(q, k, v, slopes, state):\n    return q, state\n")
+    work = workload.build(dataclasses.replace(case, backend=f"{path}:step"), "cpu")
+    assert set(work.outputs(work.call())) == {"o", "state"}
 
 
 def test_loading_does_not_run_the_file(tmp_path: Path) -> None:

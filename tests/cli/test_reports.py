@@ -34,6 +34,7 @@ def test_plot_writes_its_figures_beside_the_rows_and_names_them(cli: Cli, folder
     assert (code, err) == (0, "")
     written = sorted(path.name for path in (folder / "figures").iterdir())
     assert written == [
+        "error-batch-1.png",
         "peak-memory-batch-1.png",
         "relative-speed-batch-1.png",
         "throughput-batch-1.png",

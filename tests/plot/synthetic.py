@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lbench.lengths import parse_lengths
+from lbench.metrics import METRICS
 
 GPU = "NVIDIA H100 80GB HBM3"
 HEADS, HEAD_DIM = 16, 128
@@ -70,22 +71,8 @@ def row(**fields: object) -> dict[str, object]:
         "decay": "alibi",
         "verdict": "ok",
         "reason": "",
-        "time_ms": math.nan,
-        "time_ms_low": math.nan,
-        "time_ms_high": math.nan,
         "samples": 0,
-        "ns_per_token": math.nan,
-        "tokens_per_s": math.nan,
-        "enqueue_us": math.nan,
-        "compile_s": math.nan,
-        "peak_mib": math.nan,
-        "workspace_mib": math.nan,
-        "error_out": math.nan,
-        "error_grad": math.nan,
-        "error_block": math.nan,
-        "floor_ms": math.nan,
-        "floor_share": math.nan,
-        "useful_tflop_s": math.nan,
+        **dict.fromkeys(METRICS, math.nan),
         "lbench_commit": "0123abc",
         "torch": "2.13.0",
         "triton": "3.9.0",
@@ -108,6 +95,7 @@ def row(**fields: object) -> dict[str, object]:
         if math.isnan(float(str(line["time_ms_low"]))):
             line["time_ms_low"], line["time_ms_high"] = time_ms * 0.985, time_ms * 1.02
     line["key"] = line["key"] or "{backend},{pass},b{batch},t{seq_len},{dtype},{device}".format(**line)
+    line["reproduce"] = f"lbench run --case {line['key']}"
     return line
 
 
@@ -186,21 +174,23 @@ def _case(backend: str, pass_name: str, batch: int, seq_len: int) -> dict[str, o
     if time_ms > LIMIT_MS / 20:
         return row(**fields, verdict="timeout", reason="over the limit of 60 s a case")
     floor_ms = float(str(fields["floor_ms"]))
-    return row(
-        **fields,
-        time_ms=time_ms,
-        samples=30,
-        peak_mib=peak,
-        workspace_mib=peak * 0.6,
-        enqueue_us=40.0,
-        compile_s=12.0,
-        error_out=2.66e-3,
-        error_grad=2.7e-3 if pass_name != "fwd" else math.nan,
-        error_block=5e-3,
-        floor_share=floor_ms / time_ms,
-        useful_tflop_s=100 / time_ms,
-        doubts="slow first samples; run again with more warm-up" if seq_len == 1024 else "",
-    )
+    measured: dict[str, object] = {
+        "time_ms_low": math.nan,
+        "time_ms_high": math.nan,
+        "samples": 30,
+        "peak_mib": peak,
+        "workspace_mib": peak * 0.6,
+        "enqueue_us": 40.0,
+        "compile_s": 12.0,
+        "error_out": 2.66e-3,
+        "error_grad": 2.7e-3 if pass_name != "fwd" else math.nan,
+        "error_block": 5e-3,
+        "error_share": 0.3,
+        "floor_share": floor_ms / time_ms,
+        "useful_tflop_s": 100 / time_ms,
+        "doubts": "slow first samples; run again with more warm-up" if seq_len == 1024 else "",
+    }
+    return row(**(dict.fromkeys(METRICS, time_ms) | fields | measured))
 
 
 def cpu(backends: Sequence[str] = ("lightning_eager", "softmax_eager", "sdpa_math")) -> pd.DataFrame:

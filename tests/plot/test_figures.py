@@ -193,7 +193,7 @@ def test_every_metric_can_be_drawn(metric: str) -> None:
 def test_a_cpu_run_gives_its_figures_and_says_which_it_cannot() -> None:
     made = dict(render(cpu()))
     assert {name for name, content in made.items() if content is None} == {"peak-memory-batch-1.png"}
-    assert sum(content is not None for content in made.values()) == 4
+    assert sum(content is not None for content in made.values()) == 5
 
 
 @pytest.mark.parametrize("verdict", ["out_of_memory", "unavailable"])

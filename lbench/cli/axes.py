@@ -1,0 +1,63 @@
+"""The options that say what to measure, shared by `run`, `verify` and `frontier`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def _axis(flags: str, help_text: str) -> Any:
+    return typer.Option(flags, help=help_text, rich_help_panel="Axes of the sweep", show_default=False)
+
+
+SuiteName = Annotated[
+    str | None, typer.Argument(help="A suite's name or TOML file; by default a quick one for the device.")
+]
+Seq = Annotated[str | None, _axis("--seq", "Lengths: 1k..256k, 1k..256k:x4, 4k..64k:+4k, 1k,3k,10k.")]
+BackendNames = Annotated[str | None, _axis("--backend", "Backends, or path.py:function of your own.")]
+MechanismNames = Annotated[str | None, _axis("--mechanism", "All backends of these mechanisms.")]
+PassNames = Annotated[str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode.")]
+Batch = Annotated[str | None, _axis("--batch", "Sequences a call.")]
+Tokens = Annotated[str | None, _axis("--tokens", "Tokens a call: batch = tokens / length.")]
+Heads = Annotated[str | None, _axis("--heads", "Heads.")]
+KvHeads = Annotated[str | None, _axis("--kv-heads", "Heads of k and v, where fewer.")]
+HeadDim = Annotated[str | None, _axis("--head-dim", "Dimension of q and k.")]
+HeadDimV = Annotated[str | None, _axis("--head-dim-v", "Dimension of v, where another.")]
+Decay = Annotated[str | None, _axis("--decay", "alibi, zero, deep, steep.")]
+InputKinds = Annotated[str | None, _axis("--inputs", "model, outlier, mean.")]
+Dtype = Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.")]
+DeviceName = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
+]
+CellTimeout = Annotated[float | None, typer.Option(help="Seconds one case may take.", min=1)]
+InProcess = Annotated[
+    bool,
+    typer.Option("--in-process", help="Measure in this very process, for a debugger; stops at a crash."),
+]
+
+AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
+        "head_dim_v", "decay", "inputs", "dtype")  # fmt: skip
+
+
+def given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The axes among a command's parameters (`pass_names` for `pass`), as a suite takes them."""
+    values = {name: parameters.get("pass_names" if name == "pass" else name) for name in AXES}
+    return {name: listed(name, value) for name, value in values.items() if value is not None}
+
+
+def listed(name: str, value: str) -> list[str]:
+    """`a,b` as a list; lengths have a grammar of their own and stay one text."""
+    if name == "seq":
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
+    """Finds what is wrong with the axes before a worker is started to look at the device."""
+    from lbench import suite as suites
+
+    asked = (device or "").partition(":")[0]
+    for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
+        suites.load(suite or f"quick-{kind}").override(axes).cases(kind)

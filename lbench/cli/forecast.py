@@ -1,0 +1,94 @@
+"""The table of `lbench run --dry-run`: every case with what it is predicted to take."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from lbench.durations import format_duration
+from lbench.lengths import format_length
+from lbench.prediction import gib
+
+if TYPE_CHECKING:
+    from lbench.case import Case
+    from lbench.device import Device
+    from lbench.plan import Plan, Prediction
+    from lbench.results import Results, Row
+
+COLUMNS = ("backend", "pass", "batch", "length", "call", "memory", "case", "after", "")
+
+
+def show_plan(
+    plan: Plan, cases: list[Case], earlier: Results | None, device: Device, timeout_s: float
+) -> None:
+    """Prints the cases in their order to standard output; their sum to standard error. Measures nothing.
+
+    `earlier` holds rows of a folder to resume: their cases are left out, their times sharpen the predictions.
+    """
+    from lbench import rotation
+    from lbench.results import FINAL
+
+    rows = earlier.rows if earlier else {}
+    lines: list[tuple[str, ...]] = [COLUMNS]
+    total_s, skipped = 0.0, 0
+    for case in (case for group in rotation.groups(cases) for case in group):
+        if case.key in rows and rows[case.key].verdict in FINAL:
+            continue
+        prediction = plan.predict(case, rows.values())
+        reason = _cannot(case, device) or _should_not(plan, case, prediction, rows, timeout_s)
+        if reason:
+            skipped += 1
+        else:
+            total_s += prediction.wall_s
+        lines.append(
+            (
+                *(case.backend, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
+                _call(prediction.call_s),
+                gib(prediction.memory_bytes),
+                format_duration(prediction.wall_s),
+                format_duration(total_s),
+                reason or _note(prediction, device),
+            )
+        )
+    _print(lines)
+    told = f"{len(lines) - 1 - skipped} of {len(lines) - 1} cases would be measured"
+    print(
+        f"{told}, in about {format_duration(total_s)}; predictions get better as cases land", file=sys.stderr
+    )
+
+
+def _cannot(case: Case, device: Device) -> str:
+    from lbench import backends
+
+    backend = backends.load(case.backend, case.mechanism)
+    if limit := backend.limits.unmet(case, device.capability):
+        return f"unsupported: {limit}"
+    package = backends.missing_package(backend)
+    return f"unavailable: {package} is not installed" if package else ""
+
+
+def _should_not(
+    plan: Plan, case: Case, prediction: Prediction, rows: dict[str, Row], timeout_s: float
+) -> str:
+    if prediction.wall_s > timeout_s:
+        return f"skipped or cut off: over {format_duration(timeout_s)} a case ({prediction.basis})"
+    return "skipped: does not fit into the budget" if plan.reason_to_skip(case, rows.values()) else ""
+
+
+def _note(prediction: Prediction, device: Device) -> str:
+    tight = device.memory_bytes is not None and prediction.memory_bytes > device.memory_bytes
+    return prediction.basis + ("; may not fit into memory" if tight else "")
+
+
+def _print(lines: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        words = [word.ljust(width) for word, width in zip(line[:2], widths, strict=False)]
+        numbers = [word.rjust(width) for word, width in zip(line[2:-1], widths[2:-1], strict=True)]
+        print("  ".join([*words, *numbers, line[-1]]).rstrip())
+
+
+def _call(seconds: float) -> str:
+    if seconds >= 1:
+        return format_duration(seconds)
+    return f"{seconds * 1e3:.0f} ms" if seconds >= 1e-2 else f"{seconds * 1e6:.0f} us"

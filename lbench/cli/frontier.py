@@ -1,0 +1,154 @@
+"""`lbench frontier`: the longest sequence before the memory ends, by backend and pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lbench.cli import axes, folders
+from lbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lbench.case import Case
+    from lbench.results import Results, Row
+    from lbench.runner import Sweep
+    from lbench.suite import Suite
+
+
+def command(
+    suite: axes.SuiteName = None,
+    backend: axes.BackendNames = None,
+    mechanism: axes.MechanismNames = None,
+    pass_names: axes.PassNames = None,
+    batch: axes.Batch = None,
+    heads: axes.Heads = None,
+    kv_heads: axes.KvHeads = None,
+    head_dim: axes.HeadDim = None,
+    head_dim_v: axes.HeadDimV = None,
+    decay: axes.Decay = None,
+    dtype: axes.Dtype = None,
+    start: Annotated[str, typer.Option(help="The first length tried.")] = "1k",
+    largest: Annotated[str, typer.Option(help="The longest length tried.")] = "16m",
+    resolution: Annotated[
+        float, typer.Option(help="Share of its end that the frontier is known to.", min=0.001, max=0.5)
+    ] = 0.0625,
+    rows_of: Annotated[
+        Path | None, typer.Option("--of", help="Measure nothing: the frontier in the rows of this folder.")
+    ] = None,
+    device: axes.DeviceName = None,
+    out: Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")] = False,
+    cell_timeout: axes.CellTimeout = None,
+    in_process: axes.InProcess = False,
+) -> None:
+    """Find the longest sequence each backend can do, by doubling and bisection.
+
+    Every length tried is a row like any other, verified and timed with few samples. On a CPU running out of
+    memory is a clean error under `ulimit -v` alone; else the prediction decides. Prints a table and draws a
+    figure.
+    """
+    given = axes.given(locals())
+    from lbench import results
+    from lbench.lengths import parse_length
+
+    if rows_of is not None:
+        _report(list(results.read(rows_of).rows.values()), rows_of)
+        return
+    lengths = parse_length(start), parse_length(largest)
+    if lengths[0] > lengths[1]:
+        raise UsageError(f"--start {start} is longer than --largest {largest}")
+    axes.check(suite, given | {"seq": [start]}, device)
+    earlier = folders.earlier(out, resume, None)
+    sweep = _sweep(suite, given | {"seq": [start]}, device, cell_timeout, out, earlier, in_process)
+    _search(sweep, lengths, resolution)
+    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], sweep.writer.folder)
+
+
+def _sweep(
+    suite: str | None,
+    given: dict[str, Any],
+    device: str | None,
+    cell_timeout: float | None,
+    out: Path | None,
+    earlier: Results | None,
+    in_process: bool,
+) -> Sweep:
+    from lbench import suite as suites
+    from lbench.device import probe
+    from lbench.isolation import InProcessWorker, ProcessWorker
+    from lbench.results import Writer
+    from lbench.runner import Sweep
+
+    make_worker = InProcessWorker if in_process else ProcessWorker
+    found = probe(device, make_worker)
+    if earlier is not None:
+        folders.check_environment(earlier, found)
+    chosen = _hasty(suites.load(suite or f"quick-{found.kind}").override(given))
+    if cell_timeout is not None:
+        chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
+    return Sweep(
+        suite=chosen,
+        cases=chosen.cases(found.kind),
+        device=found,
+        writer=Writer(out or folders.new("frontier")),
+        earlier=earlier,
+        make_worker=make_worker,
+    )
+
+
+def _hasty(suite: Suite) -> Suite:
+    """The suite with a handful of samples a case: what is sought is the length."""
+    stopping = dataclasses.replace(
+        suite.stopping,
+        budget_s=0.1,
+        least=5,
+        slow_least=2,
+        very_slow_samples=1,
+        rounds=1,
+        slow_rounds=1,
+        very_slow_rounds=1,
+    )
+    return dataclasses.replace(suite, name="frontier", stopping=stopping)
+
+
+def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
+    from lbench import interrupt
+    from lbench.frontier import search
+    from lbench.lengths import format_length
+    from lbench.results import FINAL
+
+    def measure(case: Case) -> Row:
+        if case.key in sweep.rows and sweep.rows[case.key].verdict in FINAL:
+            return sweep.rows[case.key]
+        return next(iter(list(sweep.rows_of([case]))))
+
+    try:
+        with interrupt.held_back(), sweep.session():
+            for case in sweep.cases:
+                sweep.keep_workers({case.backend})
+                for row in search(case, measure, start=lengths[0], largest=lengths[1], resolution=resolution):
+                    told = f": {row.reason}" if row.reason else ""
+                    name = f"{case.backend} {case.pass_name} {format_length(row.case.seq_len)}"
+                    print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        folder = sweep.writer.folder
+        print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _report(rows: list[Row], folder: Path) -> None:
+    from lbench.frontier import frontiers
+    from lbench.plot.frontier import draw_frontiers
+    from lbench.report.frontier import to_text
+
+    found = frontiers(rows)
+    if not found:
+        raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
+    print(to_text(found), end="")
+    for path in draw_frontiers(found, folder / "figures"):
+        print(f"figure: {path}", file=sys.stderr)
+    print(f"rows: {folder}", file=sys.stderr)

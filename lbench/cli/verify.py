@@ -1,0 +1,144 @@
+"""`lbench verify`: is the output right, and every gradient? Nothing is timed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lbench.cli import axes
+from lbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lbench.case import Case
+    from lbench.results import Row
+    from lbench.runner import Sweep
+
+FAILED = frozenset({"wrong", "failed", "crashed", "timeout"})
+"""Verdicts that make the exit code 1."""
+NOTHING_VERIFIED = 3
+HEAD = ("backend", "pass", "batch", "length", "dtype", "verdict", "error", "of limit", "twice", "")
+WIDTHS = (28, 6, 5, 6, 5, 13, 8, 8, 6, 0)
+
+
+def command(
+    suite: axes.SuiteName = None,
+    seq: axes.Seq = None,
+    backend: axes.BackendNames = None,
+    mechanism: axes.MechanismNames = None,
+    pass_names: axes.PassNames = None,
+    batch: axes.Batch = None,
+    tokens: axes.Tokens = None,
+    heads: axes.Heads = None,
+    kv_heads: axes.KvHeads = None,
+    head_dim: axes.HeadDim = None,
+    head_dim_v: axes.HeadDimV = None,
+    decay: axes.Decay = None,
+    inputs: axes.InputKinds = None,
+    dtype: axes.Dtype = None,
+    case: Annotated[str | None, typer.Option("--case", help="One case by its key; takes no axes.")] = None,
+    device: axes.DeviceName = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the rows, without times, in a new folder.")] = None,
+    cell_timeout: axes.CellTimeout = None,
+    in_process: axes.InProcess = False,
+) -> None:
+    """Compare outputs and gradients with the reference; exit code 1 where one is wrong.
+
+    1 as well where a case failed, crashed or hung, and 3 where nothing could be verified.
+    """
+    given = axes.given(locals())
+    if case is not None and (suite or given):
+        raise UsageError("--case names all there is to know; give neither a suite nor axes with it")
+    if case is None:
+        axes.check(suite, given, device)
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} exists; choose another folder")
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = _sweep(suite, given, case, device, out or Path(folder), cell_timeout, in_process)
+        counts = _show(sweep)
+    if any(counts[verdict] for verdict in FAILED):
+        raise typer.Exit(1)
+    if not counts["ok"]:
+        raise typer.Exit(NOTHING_VERIFIED)
+
+
+def _sweep(
+    suite: str | None,
+    given: dict[str, list[str]],
+    key: str | None,
+    device: str | None,
+    folder: Path,
+    cell_timeout: float | None,
+    in_process: bool,
+) -> Sweep:
+    import dataclasses
+
+    from lbench import suite as suites
+    from lbench.device import probe
+    from lbench.isolation import InProcessWorker, ProcessWorker
+    from lbench.results import Writer
+    from lbench.runner import Sweep
+
+    one = suites.of_key(key) if key is not None else None
+    make_worker = InProcessWorker if in_process else ProcessWorker
+    found = probe(device or (one[1].device if one else None), make_worker)
+    chosen = one[0] if one else suites.load(suite or f"quick-{found.kind}").override(given)
+    if cell_timeout is not None:
+        chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
+    return Sweep(
+        suite=chosen,
+        cases=[one[1]] if one else chosen.cases(found.kind),
+        device=found,
+        writer=Writer(folder),
+        make_worker=make_worker,
+        verify_only=True,
+    )
+
+
+def _show(sweep: Sweep) -> Counter[str]:
+    """One line a case to standard output as it lands; the counts to standard error."""
+    from lbench import interrupt
+
+    counts: Counter[str] = Counter()
+    _print(HEAD)
+    with interrupt.held_back():
+        for row in sweep.measure():
+            counts[row.verdict] += 1
+            _print((*_case(row.case), row.verdict, *_figures(row), _told(row)))
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    print(told, file=sys.stderr)
+    return counts
+
+
+def _print(words: tuple[str, ...]) -> None:
+    padded = (word.ljust(width) for word, width in zip(words, WIDTHS, strict=True))
+    print("  ".join(padded).rstrip(), flush=True)
+
+
+def _case(case: Case) -> tuple[str, ...]:
+    from lbench.lengths import format_length
+    from lbench.report.wording import title
+
+    name = title(case.backend) if ":" in case.backend else case.backend
+    return (name, case.pass_name, format_length(case.batch), format_length(case.seq_len), case.dtype)
+
+
+def _figures(row: Row) -> tuple[str, str, str]:
+    """The worst relative RMS error, the worst error as a share of its limit, and whether two calls agree."""
+    from lbench.metrics import METRICS
+
+    error, share = (METRICS[name].value(row, {}) for name in ("error_rms", "error_share"))
+    twice = {True: "same", False: "differs", None: "-"}[row.deterministic]
+    return (
+        f"{error:.1e}" if error == error else "-",
+        f"{share:.0%}" if share < 100 else "-" if share != share else f"{share:.0f}x",
+        twice,
+    )
+
+
+def _told(row: Row) -> str:
+    return row.reason or ("" if row.coverage == "all" else row.coverage)

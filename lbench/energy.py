@@ -1,0 +1,149 @@
+"""Energy of a call, from the card's own counter.
+
+The rule: NVML's counter moves in steps, so the card works back to back from one step of the counter to
+another at least `WINDOW_S` and `STEPS` steps later, and energy and calls are counted between the two; what
+the card draws with nothing running, found the same way once a process, is subtracted and kept beside it.
+Inputs of short calls then lie in the L2: this is the energy of work in a stream, not of a cold call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+WINDOW_S = 0.5
+STEPS = 5
+BATCH_S = 0.005
+"""Calls of about this time are enqueued before the counter is looked at again."""
+SETTLE_S = 0.2
+"""Between the last work and the idle window."""
+STUCK_S = 0.5
+"""A counter that has not moved for so long is none."""
+
+Counter = Callable[[], float]
+"""Joules since the driver was loaded."""
+_idle_w: dict[str, float | None] = {}
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A step of the counter as it was seen."""
+
+    at_s: float
+    joules: float
+    calls: int = 0
+
+
+def per_call(
+    call: Callable[[], Any],
+    device: str,
+    call_s: float,
+    *,
+    window_s: float = WINDOW_S,
+    counter: Counter | None = None,
+) -> dict[str, float]:
+    """{joules_per_call, idle_w, window_s, calls}; idle power is subtracted. Empty where there is no counter.
+
+    `call_s` is about how long a call takes. Returns at once on a CPU.
+    """
+    counter = counter or counter_of(device)
+    if counter is None:
+        return {}
+    idle_w = _idle_power(counter, device)
+    if idle_w is None:
+        return {}
+
+    def work() -> int:
+        count = max(int(BATCH_S / max(call_s, 1e-6)), 1)
+        for _ in range(count):
+            call()
+        _wait(device)
+        return count
+
+    span = _between_steps(counter, work, window_s, patience_s=STUCK_S + 3 * call_s)
+    if span is None:
+        return {}
+    first, last = span
+    calls, seconds = last.calls - first.calls, last.at_s - first.at_s
+    joules = (last.joules - first.joules - idle_w * seconds) / calls
+    return {
+        "joules_per_call": joules,
+        "idle_w": round(idle_w, 2),
+        "window_s": round(seconds, 4),
+        "calls": calls,
+    }
+
+
+def counter_of(device: str) -> Counter | None:
+    """The energy counter of a torch device; None on a CPU and where card or driver offer none."""
+    if not device.startswith("cuda"):
+        return None
+    with suppress(Exception):  # NVML may be missing, forbidden or gone: then there is no energy column
+        import pynvml
+        import torch
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+
+        def read() -> float:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1e-3
+
+        read()
+        return read
+    return None
+
+
+def _idle_power(counter: Counter, device: str) -> float | None:
+    """Watts with the context open and nothing running, measured once a process."""
+    if device not in _idle_w:
+        _wait(device)
+        time.sleep(SETTLE_S)
+        span = _between_steps(counter, _rest, WINDOW_S, patience_s=STUCK_S)
+        _idle_w[device] = None
+        if span is not None:
+            first, last = span
+            _idle_w[device] = (last.joules - first.joules) / (last.at_s - first.at_s)
+    return _idle_w[device]
+
+
+def _rest() -> int:
+    time.sleep(0.002)
+    return 1
+
+
+def _between_steps(
+    counter: Counter, work: Callable[[], int], window_s: float, patience_s: float
+) -> tuple[_Mark, _Mark] | None:
+    """The first and the last step of the counter over a window of work; None where it does not move."""
+    first: _Mark | None = None
+    calls = steps = 0
+    try:
+        before, moved_s = counter(), time.perf_counter()
+        while True:
+            calls += work()
+            now_s, joules = time.perf_counter(), counter()
+            if joules == before:
+                if now_s - moved_s > patience_s:
+                    return None
+                continue
+            before, moved_s = joules, now_s
+            if first is None:
+                first = _Mark(now_s, joules, calls)
+                continue
+            steps += 1
+            if now_s - first.at_s >= window_s and (steps >= STEPS or now_s - first.at_s >= 4 * window_s):
+                return first, _Mark(now_s, joules, calls)
+    except Exception as error:
+        if type(error).__name__.startswith("NVMLError"):
+            return None
+        raise
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()

@@ -1,0 +1,113 @@
+"""Joining and cutting result folders. Lines are carried over as they are, with the documents they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lbench import results
+from lbench.errors import UsageError
+from lbench.results import Results, Row, Writer
+
+Entry = tuple[str, Row]
+"""A line as kept, and its row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a new folder got."""
+
+    folder: Path
+    cases: int
+    told: list[str] = field(default_factory=list)
+    """What a person should know: damaged lines left behind, cases that were measured twice."""
+
+
+def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
+    """Joins folders into a new one. UsageError where it exists, or where two machines measured one case.
+
+    A case that two folders hold was measured twice: all its lines are carried over, the newest last, so that
+    it stands. On two machines these are two measurements; `newest` lets the newest stand all the same.
+    """
+    _refuse_existing(out)
+    told: list[str] = []
+    read = [results.read(folder) for folder in folders]
+    kept = [list(results.entries(folder, told)) for folder in folders]
+    twice = _measured_twice(kept)
+    if not newest:
+        _refuse_two_machines(twice, read)
+    told += [f"{key} is in {count} folders; the newest row stands" for key, count in twice.items()]
+    # A line that two folders share is one measurement; sorting by time keeps the order within a folder.
+    entries = dict(entry for one in kept for entry in one)
+    ordered = sorted(entries.items(), key=lambda entry: entry[1].started_at)
+    return _write(out, ordered, read, told)
+
+
+def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
+    """Copies the wanted rows into a new folder. UsageError where it exists or no row is wanted."""
+    _refuse_existing(out)
+    told: list[str] = []
+    entries = [entry for entry in results.entries(folder, told) if wanted(entry[1])]
+    if not entries:
+        raise UsageError(f"no row of {folder} is like that; `lbench export {folder}` shows what there is")
+    return _write(out, entries, [results.read(folder)], told)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists; choose another --out, nothing is overwritten")
+
+
+def _measured_twice(kept: Sequence[Sequence[Entry]]) -> dict[str, int]:
+    """Keys that several folders hold, not all in the same line, and in how many folders."""
+    lines: dict[str, list[str]] = {}
+    for entries in kept:
+        for key, line in {row.case.key: line for line, row in entries}.items():
+            lines.setdefault(key, []).append(line)
+    return {key: len(of_key) for key, of_key in lines.items() if len(set(of_key)) > 1}
+
+
+def _refuse_two_machines(twice: Iterable[str], read: Sequence[Results]) -> None:
+    apart = [key for key in twice if len({_environment(one, key) for one in read if key in one.rows}) > 1]
+    if apart:
+        more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        raise UsageError(
+            f"{apart[0]}{more} was measured in two environments; reports take several folders as they are, "
+            f"or add --newest to let the newest row of a case stand"
+        )
+
+
+def _environment(read: Results, key: str) -> Any:
+    return read.runs.get(read.rows[key].run, {}).get("environment")
+
+
+def _write(out: Path, entries: Sequence[Entry], read: Sequence[Results], told: list[str]) -> Written:
+    rows = [row for _, row in entries]
+    runs = _joined("run", ((name, run) for one in read for name, run in one.runs.items()))
+    runs = {name: runs[name] for name in {row.run for row in rows} & runs.keys()}
+    environments = {str(run.get("environment")) for run in runs.values()}
+    protocols = {row.protocol for row in rows}
+    writer = Writer(out)
+    try:
+        for name, run in runs.items():
+            writer.document("runs", name, run)
+        for one in read:
+            for name in environments & one.environments.keys():
+                writer.document("environments", name, one.environments[name])
+            for name in protocols & one.protocols.keys():
+                writer.document("protocols", name, one.protocols[name])
+        for line, _ in entries:
+            writer.append_line(line)
+    finally:
+        writer.close()
+    return Written(folder=out, cases=len({row.case.key for row in rows}), told=told)
+
+
+def _joined(what: str, documents: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    joined: dict[str, dict[str, Any]] = {}
+    for name, content in documents:
+        if joined.setdefault(name, content) != content:
+            raise UsageError(f"{what} {name} differs between the folders: one of them was altered")
+    return joined

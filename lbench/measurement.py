@@ -1,0 +1,202 @@
+"""One case in the hands of a worker: prepared once (compiled, verified), then sampled round by round.
+
+Between the rounds nothing of a case is kept but what its libraries have compiled: every round makes the
+inputs anew, so that the memory belongs to the backend whose turn it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbench import telemetry
+from lbench.case import Case
+from lbench.compilation import Compilations
+from lbench.doubts import Doubt
+from lbench.protocol import Protocol
+from lbench.statistics import median
+from lbench.telemetry import Telemetry
+from lbench.timers import Turn, clock_for
+
+MOST_WARM_UPS = 5
+"""Warm-up is repeated until nothing is compiled in it, so often at the most."""
+
+Outcome = dict[str, Any]
+"""Fields of a row: verdict, reason, times_ms, enqueue_us, first_call_s, verify_s, memory, errors ..."""
+
+
+@dataclass
+class Stages:
+    """Where in a case the worker is, so that a failure can say it, and what each stage took."""
+
+    name: str = "set-up"
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds by what they went to."""
+
+    @contextlib.contextmanager
+    def enter(self, name: str, account: str) -> Iterator[None]:
+        """A stage of that name; its time is added to `account`."""
+        self.name = name
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[account] = self.spent.get(account, 0.0) + time.perf_counter() - started
+
+
+@dataclass
+class Process:
+    """What a worker process remembers from request to request."""
+
+    stages: Stages = field(default_factory=Stages)
+    """Of the request in hand."""
+    compilations: Compilations = field(default_factory=Compilations)
+    prepared: set[str] = field(default_factory=set)
+    """Keys of the cases that have been called in it."""
+    _telemetry: dict[str, Telemetry] = field(default_factory=dict)
+
+    def telemetry(self, device: str) -> Telemetry:
+        """That of a torch device; opened once."""
+        if device not in self._telemetry:
+            self._telemetry[device] = telemetry_of(device)
+        return self._telemetry[device]
+
+
+def telemetry_of(device: str) -> Telemetry:
+    """NVML's view of a torch device; a silent one for a CPU."""
+    return telemetry.of_gpu(uuid) if (uuid := gpu_uuid(device)) else telemetry.Silent()
+
+
+def gpu_uuid(device: str) -> str:
+    """The name NVML knows a torch device by; empty for a CPU."""
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def prepare(
+    case: Case,
+    device: str,
+    protocol: Protocol | None,
+    process: Process,
+    outcome: Outcome,
+    limits: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Compiles, verifies and describes a case; fills `outcome` as far as it comes.
+
+    Without a protocol nothing is to be timed. Else it leaves `call_s` and `enqueue_s`, which every round
+    wants to know, beside the fields of the row. `limits` are the errors allowed, where another backend of the
+    mechanism had the same inputs before; else they are found.
+    """
+    from lbench import attest, energy, workload
+    from lbench.clock import clock_of
+    from lbench.comparison import Error
+    from lbench.memory import take_ledger
+    from lbench.verify import verify
+
+    stages, compilations = process.stages, process.compilations
+    before = compilations.variants
+    cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
+    with stages.enter("set-up", "build"):
+        work = workload.build(case, device)
+        clock = clock_of(device, cold=False)
+        clock.wait()
+    with stages.enter("the first call", "compile"):
+        work.call()
+        clock.wait()
+    process.prepared.add(case.key)
+    outcome["first_call_s"] = stages.spent["compile"]
+    with stages.enter("the memory pass", "memory"):
+        result, outcome["memory"] = take_ledger(work, device)
+        first = attest.digest(work.outputs(result))
+        del result
+    with stages.enter("verification", "verify"):
+        outcome["inputs_id"] = attest.inputs_id(work)
+        again = attest.call_again(work, first, device)
+        outcome["deterministic"] = again.deterministic
+        allowed = {name: Error(**limit) for name, limit in limits.items()}
+        verification = verify(case, work.inputs, again.outputs, work.output_gradient, allowed)
+        clock.wait()
+    outcome["verify_s"] = stages.spent["verify"]
+    outcome |= verification.as_dict()
+    call_s = again.call_s
+    del again
+    if verification.verdict != "ok":
+        return
+    if protocol is not None:
+        with stages.enter("timing of the host", "warm_up"):
+            describe_call(work, device, protocol, call_s, outcome)
+        steady_s = outcome["call_s"] + outcome["enqueue_s"]
+        outcome["compile"] = {
+            "cold_s" if cold else "length_s": max(outcome["first_call_s"] - steady_s, 0.0),
+            "variants": compilations.variants - before,
+        }
+    with stages.enter("attestation", "attest"):
+        outcome["kernels"], reason = attest.what_ran(work, device)
+    if reason:
+        outcome |= {"verdict": "wrong", "reason": reason}
+    elif protocol is not None:
+        with stages.enter("the energy window", "energy"):
+            outcome["energy"] = energy.per_call(work.call, device, outcome["call_s"])
+
+
+def describe_call(work: Any, device: str, protocol: Protocol, at_most_s: float, outcome: Outcome) -> None:
+    """How long a call takes, and the host to enqueue it; a very slow one is not called once more."""
+    from lbench import timing
+    from lbench.clock import clock_of
+
+    stopping = protocol.stopping
+    if at_most_s > stopping.very_slow_s:
+        outcome |= {"call_s": at_most_s, "enqueue_us": (), "enqueue_s": 0.0}
+        return
+    clock = clock_of(device, cold=protocol.l2 == "cold")
+    call_s, enqueue_us = timing.host_times(work.call, clock, stopping.slow_s)
+    enqueue_s = max(enqueue_us[1:], default=enqueue_us[0]) * 1e-6
+    if call_s < stopping.slow_s:
+        # The device's own time decides whether the call is a short one.
+        clock.prepare(enqueue_s)
+        call_s = median([reading.time_ms for reading in clock.read(work.call, 3)]) * 1e-3
+    outcome |= {"call_s": max(call_s, 1e-6), "enqueue_us": enqueue_us, "enqueue_s": enqueue_s}
+
+
+def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, process: Process) -> Outcome:
+    """Takes one round of samples: times_ms, blocks, discarded, doubts, and the protocol as it was.
+
+    In a process that has not had the case before it is compiled first.
+    """
+    from lbench import timing, workload
+
+    stages, compilations = process.stages, process.compilations
+    with stages.enter(f"the set-up of round {turn.number + 1}", "build"):
+        work = workload.build(case, device)
+    if case.key not in process.prepared:
+        with stages.enter("the first call of a new worker", "compile"):
+            work.call()
+        process.prepared.add(case.key)
+    with stages.enter(f"the warm-up of round {turn.number + 1}", "warm_up"):
+        clock, resolved, doubts = clock_for(work, device, protocol, turn)
+        sample_s = turn.call_s * resolved.calls_per_sample
+        for _ in range(MOST_WARM_UPS):
+            ready = compilations.variants
+            timing.warm_up(work.call, clock, protocol.stopping, sample_s)
+            if compilations.variants == ready:
+                break
+        clock.wait()
+    part = protocol.stopping.share(len(turn.seen), turn.spent_s, turn.number, turn.call_s)
+    ready = compilations.variants
+    with stages.enter(f"round {turn.number + 1}", "sampling"):
+        taken = timing.take(
+            work.call, clock, part, sample_s=sample_s, seen=turn.seen, telemetry=process.telemetry(device)
+        )
+    if compilations.variants > ready:
+        doubts.append(Doubt.FIRST_RUN_SLOW.told("a kernel was compiled between samples"))
+    outcome = dataclasses.asdict(taken)
+    if turn.call_s <= protocol.stopping.very_slow_s:
+        del outcome["enqueue_us"]  # the host was timed when the case was prepared
+    return outcome | {"doubts": [*taken.doubts, *doubts], "protocol": resolved.as_dict()}

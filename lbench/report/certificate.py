@@ -1,0 +1,184 @@
+"""Certificates: one for all backends that claim a mechanism in one setting.
+
+It says that they were given the same inputs (by their content), what function they claim (the mechanism's
+formula), and how much of the one error budget each has used. Speeds are compared within such a group, or
+across groups with both mechanisms named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbench import mechanisms, results
+from lbench.case import Case
+from lbench.errors import UsageError
+from lbench.lengths import format_length
+from lbench.metrics import METRICS
+from lbench.report.wording import NOT_THERE, title
+from lbench.results import Row
+
+JUDGED = frozenset({"ok", "wrong"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """One backend in a group."""
+
+    backend: str
+    proved: tuple[int, ...]
+    """Lengths at which all its passes were right."""
+    wrong: tuple[int, ...]
+    unjudged: tuple[int, ...]
+    """Lengths without a verdict on its results: out of memory, crashed, skipped ..."""
+    budget_used: float
+    """The worst error over its limit, of its right rows; NaN where there are none."""
+    coverage: str
+    """`all`, or the least that was compared at any length."""
+    deterministic: bool | None
+    """Whether every right row repeated bit by bit; None where that was not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """All backends of one mechanism in one setting."""
+
+    mechanism: str
+    formula: str
+    setting: str
+    passes: tuple[str, ...]
+    proofs: tuple[Proof, ...]
+    same_inputs: bool | None
+    """Whether all were given the same inputs at every length and pass; None where rows do not say."""
+    budget: dict[str, float]
+    """Tensor -> the relative RMS error allowed, the largest of any length."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody is wrong and all inputs were the same, as far as rows say."""
+        return self.same_inputs is not False and not any(proof.wrong for proof in self.proofs)
+
+
+def read_rows(folders: Sequence[Path]) -> list[Row]:
+    """The rows of result folders, those that were not there at all left out."""
+    rows = []
+    for folder in folders:
+        read = results.read(folder)
+        for problem in read.problems:
+            print(f"lbench: {problem}", file=sys.stderr)
+        rows += [row for row in read.rows.values() if row.verdict not in NOT_THERE]
+    if not any(row.verdict in JUDGED for row in rows):
+        raise UsageError("no row was verified; let `lbench run` or `lbench verify --out` finish a case first")
+    return rows
+
+
+def certificates(rows: Iterable[Row]) -> list[Certificate]:
+    """A certificate a mechanism and setting, in the order of the rows."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.case.mechanism, _setting(row.case)), []).append(row)
+    return [_certificate(mechanism, setting, group) for (mechanism, setting), group in groups.items()]
+
+
+def to_dict(certificate: Certificate) -> dict[str, Any]:
+    """For JSON: NaN becomes null."""
+    fields = dataclasses.asdict(certificate) | {"holds": certificate.holds}
+    for proof in fields["proofs"]:
+        proof["budget_used"] = None if math.isnan(proof["budget_used"]) else proof["budget_used"]
+    return fields
+
+
+def to_text(certificate: Certificate) -> str:
+    """A few lines for a terminal."""
+    inputs = {True: "the same for all", False: "NOT the same for all", None: "not on record (older rows)"}
+    allowed = ", ".join(f"{name} {limit:.1e}" for name, limit in certificate.budget.items())
+    lines = [
+        f"{certificate.mechanism}: {certificate.formula}",
+        f"  {certificate.setting}; {', '.join(certificate.passes)}",
+        f"  inputs: {inputs[certificate.same_inputs]}",
+        f"  relative RMS error allowed: {allowed or 'none on record'}",
+    ]
+    width = max(len(title(proof.backend)) for proof in certificate.proofs)
+    lines += [f"  {title(proof.backend).ljust(width)}  {_line(proof)}" for proof in certificate.proofs]
+    return "\n".join(lines) + "\n"
+
+
+def _setting(case: Case) -> str:
+    heads = f"{case.heads} heads" + (f" ({case.kv_heads} kv)" if case.kv_heads != case.heads else "")
+    dims = f"{case.head_dim}" + (f" (v {case.head_dim_v})" if case.head_dim_v != case.head_dim else "")
+    parts = [case.device, case.dtype, f"{heads} \u00d7 {dims}", f"decay {case.decay}"]
+    return ", ".join([*parts, f"{case.inputs} inputs, seed {case.seed}"])
+
+
+def _certificate(mechanism: str, setting: str, rows: list[Row]) -> Certificate:
+    budget: dict[str, float] = {}
+    for row in rows:
+        for name, limit in row.limits.items():
+            budget[name] = max(budget.get(name, 0.0), limit["rms"])
+    names = list(dict.fromkeys(row.case.backend for row in rows))
+    return Certificate(
+        mechanism=mechanism,
+        formula=mechanisms.load(mechanism).formula,
+        setting=setting,
+        passes=tuple(dict.fromkeys(row.case.pass_name for row in rows)),
+        proofs=tuple(_proof(name, [row for row in rows if row.case.backend == name]) for name in names),
+        same_inputs=_same_inputs(rows),
+        budget=budget,
+    )
+
+
+def _same_inputs(rows: list[Row]) -> bool | None:
+    """Whether backends had the same inputs wherever several were judged on the same shape and pass."""
+    found: dict[tuple[Any, ...], set[str]] = {}
+    for row in rows:
+        if row.verdict in JUDGED:
+            case = row.case
+            found.setdefault((case.pass_name, case.batch, case.seq_len), set()).add(row.inputs_id)
+    if any("" in ids for ids in found.values()):
+        return None
+    return all(len(ids) == 1 for ids in found.values())
+
+
+def _proof(backend: str, rows: list[Row]) -> Proof:
+    right = [row for row in rows if row.verdict == "ok"]
+    wrong = {row.case.seq_len for row in rows if row.verdict == "wrong"}
+    unjudged = {row.case.seq_len for row in rows if row.verdict not in JUDGED}
+    shares = [METRICS["error_share"].value(row, {}) for row in right]
+    repeated = [row.deterministic for row in right if row.deterministic is not None]
+    partial = [row for row in right if row.coverage not in ("", "all")]
+    return Proof(
+        backend=backend,
+        proved=tuple(sorted({row.case.seq_len for row in right} - wrong - unjudged)),
+        wrong=tuple(sorted(wrong)),
+        unjudged=tuple(sorted(unjudged - wrong)),
+        budget_used=max((share for share in shares if not math.isnan(share)), default=math.nan),
+        coverage=max(partial, key=lambda row: row.case.seq_len).coverage if partial else "all",
+        deterministic=all(repeated) if repeated else None,
+    )
+
+
+def _line(proof: Proof) -> str:
+    parts = [f"{word} {_spans(lengths)}" for word, lengths in (
+        ("right at", proof.proved), ("WRONG at", proof.wrong), ("not judged at", proof.unjudged)
+    ) if lengths]  # fmt: skip
+    if not math.isnan(proof.budget_used):
+        parts.append(f"{proof.budget_used:.0%} of the budget")
+    if proof.coverage != "all":
+        parts.append(proof.coverage)
+    if proof.deterministic is not None:
+        parts.append("repeats bit by bit" if proof.deterministic else "differs from call to call")
+    return "; ".join(parts)
+
+
+def _spans(lengths: Sequence[int]) -> str:
+    """`1k..64k` where every length doubles, else a list."""
+    doubled = all(after == 2 * before for before, after in itertools.pairwise(lengths))
+    if len(lengths) > 2 and doubled:
+        return f"{format_length(lengths[0])}..{format_length(lengths[-1])}"
+    return ",".join(map(format_length, lengths))

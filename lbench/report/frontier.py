@@ -1,0 +1,61 @@
+"""Frontiers as a table: the longest length of every backend, a block a pass and setting."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from lbench.frontier import Frontier
+from lbench.lengths import format_length
+from lbench.prediction import gib
+from lbench.report.wording import MEANINGS, PASS_TITLES, rank, title
+
+
+def setting(frontier: Frontier) -> str:
+    """Pass, batch, heads and dtype, as a heading shows them."""
+    case = frontier.case
+    heads = f"{case.heads} heads \u00d7 {case.head_dim}"
+    return f"{PASS_TITLES[case.pass_name]}, batch {case.batch}, {heads}, {case.dtype}, {case.device}"
+
+
+def by_setting(found: Sequence[Frontier]) -> list[tuple[str, list[Frontier]]]:
+    """Frontiers that may be compared, those of a mechanism together, the farthest first."""
+    ordered = sorted(
+        found,
+        key=lambda one: (setting(one), rank("", one.case.mechanism)[:2], -one.longest, one.case.backend),
+    )
+    return [(name, list(group)) for name, group in itertools.groupby(ordered, key=setting)]
+
+
+def ended(frontier: Frontier) -> str:
+    """What ended it, in words."""
+    if frontier.beyond is None:
+        return "no end found"
+    return f"{MEANINGS.get(frontier.verdict, frontier.verdict)} at {format_length(frontier.beyond)}"
+
+
+def to_text(found: Sequence[Frontier]) -> str:
+    """A block a setting, a line a backend: mechanism, backend, longest length, its memory, what ended it."""
+    blocks = []
+    for name, group in by_setting(found):
+        lines = [
+            (one.case.mechanism, title(one.case.backend), _longest(one), gib(one.memory_bytes), ended(one))
+            for one in group
+        ]
+        head = ("mechanism", "backend", "longest", "memory", "ended by")
+        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+        table = [_line(line, widths) for line in (head, *lines)]
+        blocks.append("\n".join([name[:1].upper() + name[1:], *table]) + "\n")
+    return "\n".join(blocks)
+
+
+def _longest(frontier: Frontier) -> str:
+    if not frontier.longest:
+        return "none"
+    return ("" if frontier.beyond else ">= ") + format_length(frontier.longest)
+
+
+def _line(words: Sequence[str], widths: Sequence[int]) -> str:
+    left = [word.ljust(width) for word, width in zip(words[:2], widths, strict=False)]
+    right = [word.rjust(width) for word, width in zip(words[2:4], widths[2:4], strict=True)]
+    return "  " + "  ".join([*left, *right, words[4]])

@@ -1,0 +1,213 @@
+"""Whether a result folder can be believed: schema, checksums, references, every printed number once more.
+
+Numbers are recomputed from the raw samples: those of exports (CSV, JSON) and tables (Markdown) that lie in
+the folder, and on request its figures, redrawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lbench import frame, results
+from lbench.metrics import METRICS
+from lbench.results import Results, Row, content_id
+
+CLOSE = 1e-9
+"""Relative difference of a printed number, all digits given, from the recomputed one."""
+
+
+def problems(folder: Path, figures: bool = False) -> list[str]:
+    """All that is wrong with a result folder, in words; `figures` redraws those in `figures/` too.
+
+    UsageError where the folder holds no rows.
+    """
+    found: list[str] = []
+    entries = list(results.entries(folder, []))
+    kept = results.read(folder)
+    found += kept.problems
+    found += _twice(line for line, _ in entries)
+    for line, row in entries:
+        found += (f"{row.case.key}: {what}" for what in _wrong_in_row(line, row, kept))
+    found += _wrong_documents(kept)
+    rows = frame.load(folder)
+    found += _wrong_exports(folder, rows)
+    if not rows.empty:
+        found += _wrong_tables(folder, rows)
+        found += _wrong_figures(folder, rows) if figures else ()
+    return found
+
+
+def _twice(lines: Iterable[str]) -> Iterator[str]:
+    for line, count in Counter(lines).items():
+        if count > 1:
+            yield f"{Row.from_line(line).case.key}: the same row is written {count} times"
+
+
+def _wrong_in_row(line: str, row: Row, kept: Results) -> Iterator[str]:
+    if json.loads(line).get("key") != row.case.key:
+        yield "its key is not that of its case"
+    if row.run not in kept.runs:
+        yield f"its run {row.run} is not in runs/"
+    elif kept.runs[row.run].get("environment") not in kept.environments:
+        yield f"the environment of its run {row.run} is not in environments/"
+    if row.protocol and row.protocol not in kept.protocols:
+        yield f"its protocol {row.protocol} is not in protocols/"
+    if row.verdict == "ok":
+        yield from _wrong_samples(row)
+    elif not row.reason:
+        yield f"it is {row.verdict} without a reason"
+    over = [name for name, error in row.errors.items() if _over(error, row.limits.get(name, {}))]
+    if over and row.verdict == "ok":
+        yield f"it is ok, but the error of {', '.join(over)} is over its limit"
+    if any(not isinstance(size, int) or size < 0 for size in row.memory.values()):
+        yield "its memory has a number that is no count of bytes"
+
+
+def _over(error: Mapping[str, float], limit: Mapping[str, float]) -> bool:
+    return any(not error[kind] <= allowed for kind, allowed in limit.items() if kind in error)
+
+
+def _wrong_samples(row: Row) -> Iterator[str]:
+    times_ms = row.times_ms
+    if not times_ms:
+        yield "it is ok without samples"
+        return
+    if not all(math.isfinite(time_ms) and time_ms > 0 for time_ms in times_ms):
+        yield "a sample is no positive time"
+        return
+    rounds = list(row.rounds)
+    if rounds != sorted(set(rounds)) or (rounds and (rounds[0] != 0 or rounds[-1] >= len(times_ms))):
+        yield "its rounds do not part its samples"
+    if row.blocks and sum(block["count"] for block in row.blocks) != len(times_ms):
+        yield "its blocks do not hold its samples"
+    yield from _wrong_statistics(row)
+
+
+def _wrong_statistics(row: Row) -> Iterator[str]:
+    """The median and its interval against other formulas than those that print them."""
+    printed = {name: METRICS[name].value(row, {}) for name in ("time_ms", "time_ms_low", "time_ms_high")}
+    ordered = sorted(row.times_ms)
+    count = len(ordered)
+    if not _same(printed["time_ms"], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2):
+        yield "its median is not that of its samples"
+    low, high = printed["time_ms_low"], printed["time_ms_high"]
+    if low not in ordered or high not in ordered:
+        yield "its interval does not end at samples of its own"
+        return
+    inside = range(ordered.index(low) + 1, count - ordered[::-1].index(high))
+    covered = math.fsum(_binomial(count, k) for k in inside)
+    if count >= 6 and covered < 0.949:
+        yield f"its interval covers the median with {covered:.1%}, not 95 %"
+
+
+def _binomial(count: int, k: int) -> float:
+    """The probability that just `k` of `count` samples lie below the median."""
+    return math.exp(
+        math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) - count * math.log(2)
+    )
+
+
+def _wrong_documents(kept: Results) -> Iterator[str]:
+    for kind, documents in (("environments", kept.environments), ("protocols", kept.protocols)):
+        for name, content in documents.items():
+            if content_id(content) != name:
+                yield f"{kind}/{name}.json is not what its name says: it was altered"
+
+
+def _wrong_exports(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
+    computed = {line["key"]: line for line in rows.to_dict("records")} if not rows.empty else {}
+    for path in sorted([*folder.rglob("*.csv"), *folder.rglob("*.json")]):
+        if path.parent.name in results.KINDS and path.parent.parent == folder:
+            continue
+        for printed in _printed(path):
+            yield from _wrong_line(path.relative_to(folder), printed, computed)
+
+
+def _printed(path: Path) -> list[dict[str, Any]]:
+    """The lines of an export; none where the file is something else."""
+    try:
+        text = path.read_text()
+        lines = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines(True)))
+    except (OSError, ValueError):
+        return []
+    named = isinstance(lines, list) and lines and isinstance(lines[0], dict) and "key" in lines[0]
+    return lines if named else []
+
+
+def _wrong_line(where: Path, printed: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[str]:
+    key = printed["key"]
+    if key not in computed:
+        yield f"{where}: {key} is not in the folder"
+        return
+    for name in METRICS.keys() & printed.keys():
+        given, again = _number(printed[name]), computed[key][name]
+        if not _same(given, again):
+            yield f"{where}: {key} has {name} {given:g}, its samples give {again:g}"
+
+
+def _number(text: Any) -> float:
+    return math.nan if text in (None, "") else float(text)
+
+
+def _same(one: float, other: float) -> bool:
+    return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=CLOSE)
+
+
+def _wrong_tables(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
+    """Tables that `lbench table --format markdown` printed into files of the folder."""
+    written = {path: path.read_text(errors="replace") for path in sorted(folder.rglob("*.md"))}
+    if not any(_blocks(text) for text in written.values()):
+        return
+    made = dict(block for text in _every_table(rows) for block in _blocks(text).items())
+    for path, text in written.items():
+        for heading, block in _blocks(text).items():
+            if heading in made and made[heading] != block:
+                yield f"{path.relative_to(folder)}: the table {heading} is not what the samples give"
+
+
+def _every_table(rows: pd.DataFrame) -> Iterator[str]:
+    from lbench.errors import UsageError
+    from lbench.report.table_formats import to_markdown
+    from lbench.report.tables import tables
+    from lbench.report.values import RELATIVE
+
+    for metric in (*METRICS, RELATIVE):
+        try:
+            yield to_markdown(tables(rows, metric))
+        except UsageError:
+            continue  # no row has it
+
+
+def _blocks(text: str) -> dict[str, list[str]]:
+    """Heading -> lines of each table: a line in bold, an empty one, and lines that begin with a bar."""
+    blocks: dict[str, list[str]] = {}
+    lines = text.splitlines()
+    for number, line in enumerate(lines[:-2]):
+        if line.startswith("**") and not lines[number + 1] and lines[number + 2].startswith("| mechanism |"):
+            end = number + 2
+            while end < len(lines) and lines[end].startswith("|"):
+                end += 1
+            blocks[line] = lines[number + 2 : end]
+    return blocks
+
+
+def _wrong_figures(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
+    from lbench.plot import files
+
+    kept = {
+        path.name: path for path in sorted((folder / "figures").glob("*")) if path.suffix[1:] in files.FORMATS
+    }
+    if not kept:
+        return
+    formats = sorted({path.suffix[1:] for path in kept.values()})
+    for name, content in files.render(rows, formats=formats):
+        if name in kept and kept[name].read_bytes() != content:
+            yield f"figures/{name} is not what the rows draw with this matplotlib (`lbench plot` redraws it)"

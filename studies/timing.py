@@ -1,0 +1,297 @@
+"""Can lbench's times be trusted? Three proofs, as rows and figures in a folder.
+
+agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own: ncu's gpu__time_duration where
+             ncu may be used, else the kernel times of torch's profiler; caches cold in both
+A/A          one call measured as if it were two: how often are equal calls told apart?
+slowdowns    calls that do 2, 3 and 5 % more work: how often is that found?
+
+    python studies/timing.py --out results/timing-study          # a GPU, about four minutes
+    python studies/timing.py --device cpu --small --out /tmp/study
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+import timing_calls
+import timing_figures
+import timing_reference
+import torch
+from timing_calls import Timed
+
+from lbench import environment, measurement, preflight, ratios, rotation, timers, timing
+from lbench.protocol import Protocol, Stopping
+from lbench.statistics import median, median_interval, share_interval
+from lbench.timers import Turn
+
+SLOWDOWNS = (0.02, 0.03, 0.05)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    shortest_s: float
+    longest_s: float
+    calls: int
+    """Of the agreement."""
+    pairs: int
+    """A/A comparisons."""
+    slowed: int
+    """Comparisons a slowdown."""
+    pair_call_s: tuple[float, ...]
+    """Lengths of the calls that are compared."""
+    turn_samples: int
+    """Samples of one turn."""
+    stopping: Stopping = dataclasses.field(default_factory=lambda: Stopping(warm_up_s=0.1))
+
+
+FULL = Size(
+    shortest_s=20e-6,
+    longest_s=100e-3,
+    calls=10,
+    pairs=1000,
+    slowed=100,
+    pair_call_s=(50e-6, 120e-6, 300e-6, 800e-6),
+    turn_samples=8,
+)
+SMALL = Size(
+    shortest_s=1e-3,
+    longest_s=5e-3,
+    calls=3,
+    pairs=4,
+    slowed=2,
+    pair_call_s=(5e-4, 1e-3),
+    turn_samples=2,
+    stopping=Stopping(budget_s=0.1),
+)
+
+
+def measured(work: Timed, device: str, stopping: Stopping) -> tuple[list[float], str]:
+    """Samples (ms) of a warm call as a sweep takes them, in one round, and the timer used."""
+    clock, protocol, call_s = ready(work, device, stopping)
+    timing.warm_up(work.call, clock, stopping, call_s)
+    part = stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s)
+    taken = timing.take(work.call, clock, part, sample_s=call_s * protocol.calls_per_sample)
+    return list(taken.times_ms), protocol.timer
+
+
+def ready(work: Timed, device: str, stopping: Stopping) -> tuple[Any, Protocol, float]:
+    """The clock that a sweep would take for a call, the protocol as used, and the call's length (s)."""
+    protocol = Protocol(stopping=stopping)
+    found: dict[str, Any] = {}
+    work.call()
+    measurement.describe_call(work, device, protocol, 0.0, found)
+    turn = Turn(number=0, call_s=found["call_s"], enqueue_s=found["enqueue_s"])
+    clock, used, doubts = timers.clock_for(work, device, protocol, turn)
+    for doubt in doubts:
+        print(f"  {work.name}: {doubt}")
+    return clock, used, found["call_s"]
+
+
+def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
+    """lbench's median and the reference's for calls from the shortest to the longest."""
+    gap_ms = launch_gap_ms(device, size.stopping)
+    for number in range(size.calls):
+        wanted_s = size.shortest_s * (size.longest_s / size.shortest_s) ** (number / (size.calls - 1))
+        work = timing_calls.of_length(device, number, wanted_s)
+        before_ms, _ = timing_reference.kernel_time_ms(work, device)
+        times_ms, timer = measured(work, device, size.stopping)
+        after_ms, kernels = timing_reference.kernel_time_ms(work, device)
+        reference_ms, source = (before_ms + after_ms) / 2, "profiler"
+        if ncu_ms := timing_reference.ncu_time_ms(work, device):
+            reference_ms, source = ncu_ms, "ncu"
+        low, high = median_interval(times_ms)
+        yield {
+            "call": work.name,
+            "timer": timer,
+            "samples": len(times_ms),
+            "time_ms": median(times_ms),
+            "time_ms_low": low,
+            "time_ms_high": high,
+            "reference": source,
+            "reference_ms": reference_ms,
+            "profiler_before_ms": before_ms,
+            "profiler_after_ms": after_ms,
+            "difference": median(times_ms) / reference_ms - 1,
+            "kernels": kernels,
+            "launch_gap_ms": gap_ms,
+            "difference_without_gaps": (median(times_ms) - kernels * gap_ms) / reference_ms - 1,
+        }
+
+
+def launch_gap_ms(device: str, stopping: Stopping) -> float:
+    """What lies between two kernels of a chain: a part of a call's time, and of no kernel's."""
+    if not device.startswith("cuda"):
+        return 0.0
+    tiny = timing_calls.make("scale", 1, device)
+    return median(measured(tiny, device, stopping)[0]) - timing_reference.kernel_time_ms(tiny, device)[0]
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Player:
+    """One side of a comparison that takes turns."""
+
+    name: str
+    slowdown: float
+    turn: Callable[[], float]
+    """The median (ms) of one turn."""
+
+
+def players(device: str, size: Size) -> list[Player]:
+    """Every call twice (the A/A pairs), and once a slowdown."""
+    made = []
+    for number, call_s in enumerate(size.pair_call_s):
+        first = timing_calls.of_length(device, number, call_s, linear=True)
+        for slowdown in (0.0, 0.0, *SLOWDOWNS):
+            work = timing_calls.slowed(first, device, slowdown) if slowdown else first
+            made.append(Player(name=first.name, slowdown=slowdown, turn=_turn(work, device, size)))
+    return made
+
+
+def _turn(work: Timed, device: str, size: Size) -> Callable[[], float]:
+    clock, protocol, call_s = ready(work, device, size.stopping)
+    part = Stopping(least=size.turn_samples, most=size.turn_samples, budget_s=1.0)
+    sample_s = call_s * protocol.calls_per_sample
+
+    def turn() -> float:
+        return median(timing.take(work.call, clock, part, sample_s=sample_s).times_ms)
+
+    return turn
+
+
+def comparisons(device: str, size: Size) -> Iterator[dict[str, Any]]:
+    """A/A comparisons and those with a slowdown, all in one rotation.
+
+    An A/A verdict has the noise floor of the comparison before it, the others that of their own rotation.
+    """
+    everyone = players(device, size)
+    pairs_each = size.pairs // len(size.pair_call_s)
+    slowed_each = size.slowed // len(size.pair_call_s)
+    floors: dict[str, ratios.Noise | None] = {}
+    for number in range(pairs_each):
+        playing = [one for one in everyone if not one.slowdown or number < slowed_each]
+        turns: dict[Player, list[float]] = {one: [] for one in playing}
+        for round_number in range(size.stopping.rounds):
+            for one in rotation.order(playing, number * size.stopping.rounds + round_number):
+                turns[one].append(one.turn())
+        for name in dict.fromkeys(one.name for one in playing):
+            first, twin, *others = (one for one in playing if one.name == name)
+            floor = floors.get(name)
+            yield _row(
+                "A/A", name, 0.0, ratios.paired(turns[twin], turns[first], floor), turns[twin], turns[first]
+            )
+            floors[name] = ratios.noise_of([(turns[twin], turns[first])])
+            for other in others:
+                judged = ratios.paired(turns[other], turns[first], floors[name])
+                yield _row("slowdown", name, other.slowdown, judged, turns[other], turns[first])
+
+
+def _row(
+    kind: str, name: str, slowdown: float, judged: Any, one: Sequence[float], other: Sequence[float]
+) -> dict[str, Any]:
+    alone = ratios.paired(one, other)
+    return {
+        "kind": kind,
+        "call": name,
+        "slowdown": slowdown,
+        **dataclasses.asdict(judged),
+        "differs_without_floor": alone is not None and alone.differs,
+        "rounds_ms": " ".join(f"{time_ms:.7g}" for time_ms in one),
+        "other_rounds_ms": " ".join(f"{time_ms:.7g}" for time_ms in other),
+    }
+
+
+def summary(agreed: list[dict[str, Any]], compared: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures that the study is made for."""
+    equal = [row for row in compared if row["kind"] == "A/A"]
+    found: dict[str, Any] = {
+        "agreement": {
+            "calls": len(agreed),
+            "reference": sorted({row["reference"] for row in agreed}),
+            "worst_difference": max((row["difference"] for row in agreed), key=abs),
+            "within_2_percent": sum(abs(row["difference"]) <= 0.02 for row in agreed),
+            "within_2_percent_without_gaps": sum(
+                abs(row["difference_without_gaps"]) <= 0.02 for row in agreed
+            ),
+        },
+        "alpha": ratios.ALPHA,
+    }
+    for name, column in (("A/A", "differs"), ("A/A without the noise floor", "differs_without_floor")):
+        found[name] = _counted(sum(row[column] for row in equal), len(equal))
+    for slowdown in SLOWDOWNS:
+        rows = [row for row in compared if row["slowdown"] == slowdown]
+        able = [row for row in rows if row["could_see"] <= slowdown]
+        found[f"slowdown {slowdown:.0%}"] = {
+            **_counted(sum(row["differs"] for row in rows), len(rows)),
+            "median_ratio": median([row["ratio"] for row in rows]),
+            "could_see_it": len(able),
+            "of_these_found": sum(row["differs"] for row in able),
+            "stated_power": ratios.POWER,
+        }
+    return found
+
+
+def _counted(hits: int, trials: int) -> dict[str, Any]:
+    low, high = share_interval(hits, trials)
+    return {"found": hits, "of": trials, "share": hits / trials, "share_low": low, "share_high": high}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the study."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for rows and figures")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; by default a GPU if there is one")
+    parser.add_argument("--small", action="store_true", help="a few short calls, as the tests do")
+    given = parser.parse_args(arguments)
+    device = environment.choose_device(given.device)
+    size = SMALL if given.small else FULL
+    given.out.mkdir(parents=True, exist_ok=True)
+    if device == "cpu":
+        # The smallest share of a machine that may have other things to do.
+        torch.set_num_threads(1)
+    started = time.perf_counter()
+    with preflight.hold(measurement.gpu_uuid(device) or device):
+        agreed = []
+        for row in agreement(device, size):
+            agreed.append(row)
+            print(
+                f"{row['call']}: {row['time_ms']:.4f} ms, {row['reference']} {row['reference_ms']:.4f} ms, "
+                f"{row['difference']:+.2%} ({row['timer']})",
+                flush=True,
+            )
+        compared = list(comparisons(device, size))
+    found = summary(agreed, compared) | {
+        "wall_s": round(time.perf_counter() - started, 1),
+        "environment": environment.describe(device),
+        "lbench_commit": environment.lbench_commit(),
+    }
+    write(given.out / "agreement.csv", agreed)
+    write(given.out / "comparisons.csv", compared)
+    (given.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
+    timing_figures.draw(agreed, compared, given.out)
+    print(json.dumps({name: value for name, value in found.items() if name != "environment"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

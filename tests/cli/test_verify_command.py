@@ -1,0 +1,182 @@
+"""`lbench verify`, `frontier`, `certificate` and the budget of `lbench run`, whole, on a CPU."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lbench import results
+
+SMALL = ("--heads", 2, "--head-dim", 16, "--dtype", "fp32", "--device", "cpu", "--in-process")
+FUNCTIONS = """
+import torch
+
+def right(q, k, v, slopes):
+    time = torch.arange(q.shape[1])
+    lag = time[:, None] - time[None, :]
+    mask = torch.where(lag >= 0, torch.exp(-slopes[:, None, None] * lag.clamp(min=0)), 0.0)
+    return torch.einsum("bhts,bshe->bthe", torch.einsum("bthd,bshd->bhts", q, k) * mask, v)
+
+def wrong_at_one_length(q, k, v, slopes):
+    return right(q, k, v, slopes * (1.01 if q.shape[1] == 32 else 1))
+
+def raises(q, k, v, slopes):
+    raise RuntimeError("no such luck")
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS)
+    return path
+
+
+def test_what_is_right_exits_0_and_is_not_timed(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, text, err = cli("verify", "--backend", "lightning_eager", "--seq", "16..64", "--out", out, *SMALL)
+    assert code == 0, err
+    lines = text.splitlines()[1:]
+    assert len(lines) == 6
+    assert all(" ok " in line and "same" in line for line in lines)
+    rows = results.read(out).rows.values()
+    assert not any(row.times_ms for row in rows)
+    assert all(row.errors and row.limits and row.memory and row.inputs_id for row in rows)
+    assert "6 ok" in err
+
+
+def test_one_wrong_length_exits_1_and_names_it(cli, mine: Path) -> None:
+    arguments = ("--mechanism", "lightning", "--seq", "16..64", "--pass", "fwd", *SMALL)
+    code, text, _ = cli("verify", "--backend", f"{mine}:wrong_at_one_length", *arguments)
+    assert code == 1
+    (line,) = [line for line in text.splitlines() if "wrong  " in line]
+    assert " 32 " in line
+    assert "allowed" in line
+    assert cli("verify", "--backend", f"{mine}:right", *arguments)[0] == 0
+    assert cli("verify", "--backend", f"{mine}:raises", *arguments)[0] == 1
+
+
+def test_nothing_to_verify_is_undecided(cli) -> None:
+    code, text, _ = cli("verify", "--backend", "lightning_triton", "--seq", "16", *SMALL)
+    assert code == 3
+    assert "unsupported" in text
+
+
+def test_one_case_by_its_key(cli) -> None:
+    key = "lightning_eager,fwdbwd,b1,t24,h2,d16,fp32,cpu"
+    code, text, _ = cli("verify", "--case", key, "--in-process")
+    assert code == 0
+    assert len(text.splitlines()) == 2
+
+
+def test_the_certificate_of_a_group(cli, tmp_path: Path, mine: Path) -> None:
+    out = tmp_path / "out"
+    backends = f"{mine}:right,{mine}:wrong_at_one_length"
+    arguments = ("--mechanism", "lightning", "--seq", "16..64", "--pass", "fwd", *SMALL)
+    cli("verify", "--backend", backends, "--out", out, *arguments)
+    code, text, err = cli("certificate", out)
+    assert code == 1, err
+    assert "S_t = exp(-slope_h) S_{t-1} + k_t v_t^T" in text
+    assert "inputs: the same for all" in text
+    assert "right (mine.py)" in text
+    assert "WRONG at 32" in text
+    (found,) = json.loads(cli("certificate", out, "--json")[1])
+    limits = {(row.case.seq_len, str(row.limits)) for row in results.read(out).rows.values()}
+    assert len(limits) == 3, "one budget a length, for both"
+    by_backend = {proof["backend"].rpartition(":")[2]: proof for proof in found["proofs"]}
+    assert by_backend["right"]["proved"] == [16, 32, 64]
+    assert by_backend["wrong_at_one_length"]["wrong"] == [32]
+    assert 0 < by_backend["right"]["budget_used"] < 1
+    assert found["same_inputs"] is True
+
+
+def test_rows_without_a_record_of_their_inputs_have_a_certificate_that_says_so(cli) -> None:
+    folder = next((Path(__file__).parents[2] / "results").glob("headline-*"))
+    code, text, _ = cli("certificate", folder)
+    assert code == 0
+    assert "not on record" in text
+
+
+def test_a_dry_run_shows_every_case_and_measures_none(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--backend", "lightning_eager,lightning_triton", "--seq", "1k..4k", "--pass", "fwd", *SMALL)
+    code, text, err = cli("run", "--dry-run", "--out", out, *arguments)
+    assert code == 0, err
+    assert not out.exists()
+    lines = text.splitlines()[1:]
+    assert len(lines) == 6
+    assert sum("unsupported: device cpu" in line for line in lines) == 3
+    assert "3 of 6 cases would be measured" in err
+    code, text, _ = cli("run", "--dry-run", "--budget", "1s", "--out", out, *arguments)
+    assert sum("does not fit into the budget" in line for line in text.splitlines()) == 3
+
+
+def test_a_budget_skips_what_does_not_fit_and_a_resume_takes_it_up(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--backend", "lightning_eager", "--seq", "16..32", "--pass", "fwd", "--case-budget", 0.01)
+    code, _, err = cli("run", *arguments, "--budget", "0.5s", "--out", out, *SMALL)
+    assert code == 0, err
+    rows = list(results.read(out).rows.values())
+    assert {row.verdict for row in rows} == {"skipped"}
+    assert all("predicted to take" in row.reason and "of the 0.5s are left" in row.reason for row in rows)
+    code, _, err = cli("run", *arguments, "--budget", "1h", "--resume", "--out", out, *SMALL)
+    assert code == 0, err
+    assert {row.verdict for row in results.read(out).rows.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--budget", "0.5"), "Seconds of sampling a case are --case-budget 0.5"),
+        (("run", "--budget", "soon"), "write 90s, 20m or 1h30m"),
+        (("verify", "--case", "x", "--seq", "1k"), "neither a suite nor axes"),
+        (("verify", "--seq", "1q"), "no whole number"),
+        (("frontier", "--start", "4k", "--largest", "1k"), "longer than --largest"),
+        (("frontier", "--of", "nowhere"), "holds no rows.jsonl"),
+        (("certificate", "nowhere"), "holds no rows.jsonl"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, arguments, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = cli(*arguments)
+    assert (code, stdout) == (2, "")
+    assert message in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_frontier_of_real_allocations_that_fail(tmp_path: Path) -> None:
+    """A function that takes 1 MiB a token, under a limit of the address space."""
+    path, out = tmp_path / "hungry.py", tmp_path / "out"
+    path.write_text(
+        "import torch\n"
+        "def hungry(q, k, v):\n"
+        "    torch.empty(q.shape[1] * 2**18)\n"
+        "    heads_first = (x.transpose(1, 2) for x in (q, k, v))\n"
+        "    o = torch.nn.functional.scaled_dot_product_attention(*heads_first, is_causal=True)\n"
+        "    return o.transpose(1, 2)\n"
+    )
+    command = [sys.executable, "-m", "lbench", "frontier", "--backend", f"{path}:hungry", "--pass", "fwd"]
+    command += ["--mechanism", "softmax", "--heads", "1", "--head-dim", "16", "--dtype", "fp32"]
+    command += ["--device", "cpu", "--start", "1k", "--largest", "16k", "--resolution", "0.5"]
+    command += ["--out", str(out)]
+    limit = 5 * 2**30
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "out of memory at" in ended.stdout, ended.stderr
+    verdicts = {row.case.seq_len: row.verdict for row in results.read(out).rows.values()}
+    fits = [length for length, verdict in verdicts.items() if verdict == "ok"]
+    refused = [length for length, verdict in verdicts.items() if verdict == "out_of_memory"]
+    assert 1024 <= max(fits) < min(refused) <= 5120
+    assert min(refused) <= 2 * max(fits)
+    assert (out / "figures" / "frontier.png").is_file()

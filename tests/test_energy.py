@@ -1,0 +1,96 @@
+"""Energy per call against a counter whose truth is known: a card that draws so many watts, told in steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbench import energy
+
+BUSY_W, IDLE_W = 400.0, 80.0
+
+
+class Card:
+    """A card and the time around it: BUSY_W in a call, IDLE_W else; the counter moves every `step_s`."""
+
+    def __init__(self, step_s: float = 0.02, call_s: float = 0.002) -> None:
+        self.step_s, self.call_s = step_s, call_s
+        self.now_s = self.joules = self.told = self.told_s = 0.0
+
+    def pass_time(self, seconds: float, power_w: float) -> None:
+        self.now_s += seconds
+        self.joules += seconds * power_w
+
+    def call(self) -> None:
+        self.pass_time(self.call_s, BUSY_W)
+
+    def sleep(self, seconds: float) -> None:
+        self.pass_time(seconds, IDLE_W)
+
+    def perf_counter(self) -> float:
+        self.pass_time(1e-6, IDLE_W)
+        return self.now_s
+
+    def counter(self) -> float:
+        if self.now_s - self.told_s >= self.step_s:
+            self.told, self.told_s = self.joules, self.now_s
+        return self.told
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
+    made = Card()
+    monkeypatch.setattr(energy, "time", made)
+    monkeypatch.setattr(energy, "_idle_w", {})
+    return made
+
+
+def measured(card: Card, **options: float) -> dict[str, float]:
+    return energy.per_call(card.call, "fake", card.call_s, counter=card.counter, **options)
+
+
+@pytest.mark.parametrize("call_s", [1e-4, 2e-3, 0.3, 2.0])
+@pytest.mark.parametrize("step_s", [0.001, 0.02, 0.1])
+def test_idle_power_is_subtracted_and_said(card: Card, call_s: float, step_s: float) -> None:
+    card.call_s, card.step_s = call_s, step_s
+    found = measured(card)
+    assert found["idle_w"] == pytest.approx(IDLE_W, rel=0.05)
+    assert found["joules_per_call"] == pytest.approx((BUSY_W - IDLE_W) * call_s, rel=0.05)
+
+
+def test_the_window_is_long_enough_and_counts_its_calls(card: Card) -> None:
+    found = measured(card)
+    assert found["window_s"] >= energy.WINDOW_S
+    assert found["window_s"] == pytest.approx(found["calls"] * card.call_s, rel=0.01)
+
+
+def test_a_coarse_counter_makes_the_window_longer(card: Card) -> None:
+    card.step_s = 0.3
+    assert measured(card)["window_s"] >= energy.STEPS * card.step_s
+
+
+def test_idle_power_is_measured_once_a_process(card: Card) -> None:
+    measured(card)
+    energy._idle_w["fake"] = 0.0
+    assert measured(card)["idle_w"] == 0.0
+
+
+def test_no_counter_no_energy_and_no_call_on_a_cpu() -> None:
+    calls: list[int] = []
+    assert energy.per_call(lambda: calls.append(1), "cpu", 0.1) == {}
+    assert not calls
+
+
+def test_a_counter_that_stands_still_is_none(card: Card) -> None:
+    assert energy.per_call(card.call, "fake", card.call_s, counter=lambda: 5.0) == {}
+
+
+def test_a_driver_that_goes_away_is_no_energy(card: Card) -> None:
+    class NVMLError_GpuIsLost(Exception):  # noqa: N801 (as pynvml names it)
+        pass
+
+    def counter() -> float:
+        if card.now_s > 1.0:
+            raise NVMLError_GpuIsLost
+        return card.counter()
+
+    assert energy.per_call(card.call, "fake", card.call_s, counter=counter) == {}

@@ -1,0 +1,124 @@
+"""Joining and cutting folders: nothing lost, nothing overwritten, conflicts told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from rows import make_row
+
+from lbench.results import Row, Writer, content_id, read
+from lbench.validate import problems
+
+H100, A100 = ({"gpu": name, "device": "cuda"} for name in ("H100", "A100"))
+
+
+def write(folder: Path, rows: list[Row], run: str = "r1", machine: dict = H100) -> Path:
+    writer = Writer(folder)
+    writer.document("environments", content_id(machine), machine)
+    writer.document("runs", run, {"environment": content_id(machine), "copy_bandwidth_gb_s": 100.0})
+    writer.document("protocols", content_id({"l2": "cold"}), {"l2": "cold"})
+    for row in rows:
+        writer.append(dataclasses.replace(row, run=run, protocol=content_id({"l2": "cold"})))
+    writer.close()
+    return folder
+
+
+def at(row: Row, minute: int) -> Row:
+    return dataclasses.replace(row, started_at=f"2026-01-01T00:{minute:02d}:00Z")
+
+
+def test_merged_folders_hold_all_rows_and_documents(cli, tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [make_row(seq_len=1024), make_row("crashed", seq_len=2048)])
+    two = write(tmp_path / "b", [make_row(seq_len=4096)], run="r2", machine=A100)
+    code, stdout, stderr = cli("merge", one, two, "-o", tmp_path / "c")
+    assert (code, stderr) == (0, "")
+    assert "3 cases" in stdout
+    merged = read(tmp_path / "c")
+    assert merged.rows == read(one).rows | read(two).rows
+    assert merged.runs == read(one).runs | read(two).runs
+    assert merged.environments == read(one).environments | read(two).environments
+    assert merged.protocols == read(one).protocols
+    assert not problems(tmp_path / "c")
+
+
+def test_of_a_case_in_both_the_newest_row_stands_and_it_is_told(cli, tmp_path: Path) -> None:
+    newer = write(tmp_path / "a", [at(make_row(time_ms=2.0), 7)])
+    older = write(tmp_path / "b", [at(make_row(time_ms=1.0), 3)], run="r2")
+    for folders, out in (((newer, older), "c"), ((older, newer), "d")):
+        code, _, stderr = cli("merge", *folders, "-o", tmp_path / out)
+        assert code == 0
+        assert f"{make_row().case.key} is in 2 folders" in stderr
+        (row,) = read(tmp_path / out).rows.values()
+        assert row.times_ms[0] == 2.0
+        assert len((tmp_path / out / "rows.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_folder_merged_with_itself_is_itself(cli, tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [make_row(), make_row("failed", seq_len=2048)])
+    assert cli("merge", one, one, "-o", tmp_path / "c") == (0, f"2 cases: {tmp_path / 'c'}\n", "")
+    assert (tmp_path / "c" / "rows.jsonl").read_bytes() == (one / "rows.jsonl").read_bytes()
+
+
+def test_one_case_on_two_machines_is_not_mixed_in_silence(cli, tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [make_row()])
+    two = write(tmp_path / "b", [at(make_row(time_ms=3.0), 5)], run="r2", machine=A100)
+    code, _, stderr = cli("merge", one, two, "-o", tmp_path / "c")
+    assert code == 2
+    assert "measured in two environments" in stderr
+    assert not (tmp_path / "c").exists()
+    assert cli("merge", one, two, "-o", tmp_path / "c", "--newest")[0] == 0
+    assert next(iter(read(tmp_path / "c").rows.values())).times_ms[0] == 3.0
+
+
+def test_what_was_damaged_is_told_and_left_behind(cli, tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [make_row(), make_row(seq_len=2048)])
+    path = one / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    code, _, stderr = cli("merge", one, "-o", tmp_path / "c")
+    assert code == 0
+    assert "line 2 is cut off" in stderr
+    assert not read(tmp_path / "c").problems
+
+
+@pytest.mark.parametrize(
+    ("options", "lengths"),
+    [
+        (("--backend", "lightning_eager"), [1024, 3000, 4096]),
+        (("--seq", "2k..4k"), [3000, 4096]),
+        (("--seq", "1k,3000"), [1024, 3000]),
+        (("--verdict", "ok", "--seq", "1k..4k"), [1024, 4096]),
+        (("--pass", "fwd", "--dtype", "bf16", "--mechanism", "lightning", "--run", "r1"), [1024, 3000, 4096]),
+    ],
+)
+def test_a_part_of_a_folder(cli, tmp_path: Path, options: tuple[str, ...], lengths: list[int]) -> None:
+    rows = [make_row(seq_len=1024), make_row("failed", seq_len=3000), make_row(seq_len=4096)]
+    rows += [make_row(seq_len=4096, backend="softmax_eager", mechanism="softmax", pass_name="bwd")]
+    whole = write(tmp_path / "a", rows)
+    code, _, stderr = cli("filter", whole, *options, "-o", tmp_path / "b")
+    assert (code, stderr) == (0, "")
+    part = read(tmp_path / "b")
+    assert [row.case.seq_len for row in part.rows.values() if row.case.pass_name == "fwd"] == lengths
+    assert part.rows.items() <= read(whole).rows.items()
+    assert not problems(tmp_path / "b")
+
+
+def test_bad_choices_are_one_line(cli, tmp_path: Path) -> None:
+    whole = write(tmp_path / "a", [make_row()])
+    for arguments, message in (
+        (
+            ("filter", whole, "--backend", "lightning_eagre", "-o", tmp_path / "b"),
+            "did you mean lightning_eager",
+        ),
+        (("filter", whole, "--seq", "8k", "-o", tmp_path / "b"), "no row"),
+        (("filter", whole, "--seq", "x", "-o", tmp_path / "b"), "no whole number"),
+        (("filter", whole, "-o", whole), "nothing is overwritten"),
+        (("merge", whole, "-o", whole), "nothing is overwritten"),
+        (("merge", tmp_path / "none", "-o", tmp_path / "b"), "holds no rows.jsonl"),
+    ):
+        code, stdout, stderr = cli(*arguments)
+        assert (code, stdout) == (2, ""), arguments
+        assert message in stderr
+        assert len(stderr.splitlines()) == 1
+        assert not (tmp_path / "b").exists()
