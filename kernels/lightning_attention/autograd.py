@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .checks import least_slope
 from .launch import Sequences, launch_carries, launch_walk
+from .padding import cut, needs_padding, pad_columns, pad_state
 
 
 class LightningAttention(torch.autograd.Function):
@@ -41,9 +41,8 @@ class LightningAttention(torch.autograd.Function):
         q, k, v, slopes, initial_state, cu_seqlens, carried = ctx.saved_tensors
         needs = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[4])
         with torch.no_grad():
-            do = torch.zeros_like(v) if upstream is None else upstream
             given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
-            dq, dk, dv, d_initial = differentiate(given, do, d_final, needs, ctx.scale, ctx.path)
+            dq, dk, dv, d_initial = differentiate(given, upstream, d_final, needs, ctx.scale, ctx.path)
         found = (dq, dk, dv, None, d_initial, None, None, None, None)
         if torch.is_grad_enabled():  # create_graph=True
             used = (q, k, v, initial_state, upstream, d_final)
@@ -76,7 +75,15 @@ def attend(
     output_final_state: bool,
     path: str,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """The forward pass: output, final state, and the states carried to the cuts where decay is slow."""
+    """The forward pass: output, final state, and the states carried to the cuts where decay is slow.
+
+    Those are as wide as the kernels took them (padding.py) and serve `differentiate` only.
+    """
+    if needs_padding(q, v):
+        state = None if initial_state is None else pad_state(initial_state)
+        padded = (pad_columns(q), pad_columns(k), pad_columns(v), slopes, state, cu_seqlens)
+        o, final, carried = attend(*padded, scale, output_final_state, path)
+        return cut(o, v.shape[-1]), cut(final, q.shape[-1], v.shape[-1]), carried
     sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
     carried = launch_carries(k, v, sequences, initial_state, backwards=False)
     final = _empty_states(q, v, sequences) if output_final_state else None
@@ -85,8 +92,8 @@ def attend(
 
 
 def differentiate(
-    given: tuple[torch.Tensor | None, ...],
-    do: torch.Tensor,
+    given: tuple[Any, ...],
+    do: torch.Tensor | None,
     d_final: torch.Tensor | None,
     needs: tuple[bool, ...],
     scale: float,
@@ -94,17 +101,19 @@ def differentiate(
 ) -> tuple[torch.Tensor | None, ...]:
     """The backward pass: gradients of q, k, v and initial_state, None for those without need.
 
-    `given` are q, k, v, slopes, initial_state and cu_seqlens of the forward pass and the states it carried.
+    `given` are q, k, v, slopes, initial_state and cu_seqlens of the forward pass and the states it carried,
+    which are made again where they are None and decay is slow. `do` or `d_final` that is None counts as zero.
     """
     q, k, v, slopes, initial_state, cu_seqlens, carried = given
-    assert q is not None
-    assert k is not None
-    assert v is not None
-    assert slopes is not None
+    do = torch.zeros_like(v) if do is None else do
+    if needs_padding(q, v):
+        return _differentiate_padded(given, do, d_final, needs, scale, path)
     needs_q, needs_k, needs_v, needs_initial = needs
     sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
     dq = dk = dv = d_initial = None
     if needs_q:
+        if carried is None:
+            carried = launch_carries(k, v, sequences, initial_state, backwards=False)
         dq = _walk(path)(do, v, k, sequences, carried=carried, initial=initial_state, transposed=True)
     if needs_k or needs_v or needs_initial:
         if scale == 0.0:  # only the final state depends on the inputs: the same with no do
@@ -112,6 +121,23 @@ def differentiate(
             sequences = _sequences(q, v, slopes, cu_seqlens, 1.0, path)
         dk, dv, d_initial = _gradients_kv(q, k, v, do, sequences, d_final, needs, path)
     return dq, dk, dv, d_initial
+
+
+def _differentiate_padded(
+    given: tuple[Any, ...],
+    do: torch.Tensor,
+    d_final: torch.Tensor | None,
+    needs: tuple[bool, ...],
+    scale: float,
+    path: str,
+) -> tuple[torch.Tensor | None, ...]:
+    """As `differentiate`, where `attend` padded."""
+    q, k, v, slopes, initial_state, cu_seqlens, carried = given
+    state, d_final = (None if x is None else pad_state(x) for x in (initial_state, d_final))
+    padded = (pad_columns(q), pad_columns(k), pad_columns(v), slopes, state, cu_seqlens, carried)
+    dq, dk, dv, d_initial = differentiate(padded, pad_columns(do), d_final, needs, scale, path)
+    dim, dim_out = q.shape[-1], v.shape[-1]
+    return cut(dq, dim), cut(dk, dim), cut(dv, dim_out), cut(d_initial, dim, dim_out)
 
 
 def _gradients_kv(
@@ -152,7 +178,7 @@ def _sequences(
     scale: float,
     path: str,
 ) -> Sequences:
-    return Sequences.build(q, v, slopes, cu_seqlens, scale, path=path, least_slope=least_slope(slopes))
+    return Sequences.build(q, v, slopes, cu_seqlens, scale, path=path)
 
 
 def _walk(path: str) -> Any:

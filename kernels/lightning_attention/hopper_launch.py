@@ -11,7 +11,8 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from .hopper_gradients import gradients_kernel
 from .hopper_walk import walk_kernel
-from .launch import Sequences, launch, on_device, or_unread
+from .launch import Sequences, on_device, or_unread
+from .variants import Variant
 
 BLOCK_T = 64
 STAGES = 2  # blocks in flight; a third gains nothing (LOG.md)
@@ -40,23 +41,13 @@ def launch_walk(
     initial, has_initial = or_unread(initial, sequences)
     final, has_final = or_unread(final, sequences)
     with on_device(q):
-        launch(
-            walk_kernel,
-            sequences.shares.num_programs,
-            (
-                *(q_rows, k_rows, v_rows, describe(o, dim_out // 2)[0], o),
-                *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
-                *(or_unread(carried, sequences)[0], initial, final, *q_steps, *k_steps, *v_steps),
-                *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
-                *(sequences.scale, initial_factor, final_factor),
-            ),
-            None,
-            D=dim,
-            E=dim_out,
-            STAGES=STAGES,
-            PACKED=sequences.cu_seqlens is not None,
-            TRANSPOSED=transposed,
-            num_warps=4,
+        _walk_variant(dim, dim_out, sequences.packed, transposed).launch(
+            *(sequences.shares.num_programs, q.device),
+            *(q_rows, k_rows, v_rows, describe(o, dim_out // 2)[0], o),
+            *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
+            *(or_unread(carried, sequences)[0], initial, final, *q_steps, *k_steps, *v_steps),
+            *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
+            *(sequences.scale, initial_factor, final_factor),
         )
     return o
 
@@ -82,24 +73,15 @@ def launch_gradients(
     initial, has_initial = or_unread(initial, sequences)
     final, has_final = or_unread(final, sequences)
     with on_device(q):
-        launch(
-            gradients_kernel,
-            sequences.shares.num_programs,
-            (
-                *(rows for rows, _ in found),
-                *(describe(dk, dim)[0], describe(dv, dim_out)[0], dk, dv),
-                *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
-                *(or_unread(carried, sequences)[0], initial, final),
-                *(step for _, steps in found for step in steps),
-                *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
-                *(sequences.scale, initial_factor, final_factor),
-            ),
-            None,
-            D=dim,
-            E=dim_out,
-            STAGES=STAGES,
-            PACKED=sequences.cu_seqlens is not None,
-            num_warps=4,
+        _gradients_variant(dim, dim_out, sequences.packed).launch(
+            *(sequences.shares.num_programs, q.device),
+            *(rows for rows, _ in found),
+            *(describe(dk, dim)[0], describe(dv, dim_out)[0], dk, dv),
+            *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
+            *(or_unread(carried, sequences)[0], initial, final),
+            *(step for _, steps in found for step in steps),
+            *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
+            *(sequences.scale, initial_factor, final_factor),
         )
     return dk, dv
 
@@ -143,6 +125,19 @@ def find_steps(x: torch.Tensor) -> Steps | None:
     if by_head % by_token == 0:
         return by_batch // by_token, by_head // by_token, 0
     return (by_batch // by_token, 0, by_head) if by_head % 8 == 0 and by_head < by_token else None
+
+
+@functools.cache
+def _walk_variant(dim: int, dim_out: int, packed: bool, transposed: bool) -> Variant:
+    constants = {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed, "TRANSPOSED": transposed}
+    return Variant(walk_kernel, constants, num_warps=4)
+
+
+@functools.cache
+def _gradients_variant(dim: int, dim_out: int, packed: bool) -> Variant:
+    return Variant(
+        gradients_kernel, {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed}, num_warps=4
+    )
 
 
 @functools.cache

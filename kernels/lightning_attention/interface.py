@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from .checks import check_attention, check_device, check_step
+from . import library  # noqa: F401 (registers torch.ops.lightning_attention)
+from .checks import DTYPES, check_attention, check_device, check_step
+
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
+AUTOCAST_DEVICES = ("cpu", "cuda")  # where the kernels run
 
 
 def lightning_attention(
@@ -22,11 +26,14 @@ def lightning_attention(
 
     Lightning Attention-2 (arXiv 2401.04658, Algorithms 1 and 2), without its outer normaliser. Time and
     memory are linear in T. Differentiable once in q, k, v and initial_state; backward keeps only the inputs.
+    Under torch.autocast q, k and v are cast to its dtype, slopes and states are not. Under torch.compile it is
+    one operator (library.py), without a graph break.
 
     Args:
         q: `[B, T, H, D]`, bf16, fp16 or fp32, D from 16 to 256, any T >= 1.
         k: `[B, T, H, D]`, the dtype of q.
-        v: `[B, T, H, E]`, the dtype of q, E from 16 to 256.
+        v: `[B, T, H, E]`, the dtype of q, E from 16 to 256. In bf16 and fp16, where D or E is not a multiple
+            of 4, q, k, v and the states are copied to dims that are multiples of 8, and the outputs back.
         slopes: `[H]` fp32, finite and >= 0 (0: no decay), without gradient. The values are checked at the
             first use of a tensor and after it changed, which waits for the GPU; so keep slopes in a buffer.
         scale: factor of the output, a Python number: 0 or of size 1e-30 to 1e30.
@@ -45,6 +52,12 @@ def lightning_attention(
         ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
+    q, k, v = _autocast(q, k, v)
+    if torch.compiler.is_compiling() or (type(q) not in PLAIN_TENSORS and isinstance(q, torch.Tensor)):
+        o, final = torch.ops.lightning_attention.forward(
+            q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state)
+        )
+        return o, final if output_final_state else None
     check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
     check_device(q)
     from .autograd import LightningAttention, attend
@@ -52,9 +65,14 @@ def lightning_attention(
 
     given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state))
     path = choose_path(q, v)
-    if not torch.is_grad_enabled():
-        return attend(*given, path)[:2]
-    return LightningAttention.apply(*given, path)
+    if torch.is_grad_enabled() and (
+        q.requires_grad
+        or k.requires_grad
+        or v.requires_grad
+        or (initial_state is not None and initial_state.requires_grad)
+    ):
+        return LightningAttention.apply(*given, path)
+    return attend(*given, path)[:2]
 
 
 def lightning_attention_step(
@@ -90,3 +108,16 @@ def lightning_attention_step(
     from .step import launch_step
 
     return launch_step(q, k, v, slopes, state, float(scale), inplace)
+
+
+def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """q, k and v in autocast's dtype where it is on for the device of q; float64 stays, as in torch."""
+    if not isinstance(q, torch.Tensor):
+        return q, k, v
+    device = q.device.type
+    if device not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device):
+        return q, k, v
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(
+        x.to(dtype) if isinstance(x, torch.Tensor) and x.dtype in DTYPES else x for x in (q, k, v)
+    )

@@ -8,52 +8,17 @@ import functools
 from typing import Any
 
 import torch
-import triton
 from triton.runtime.jit import JITFunction
 
-from .layout import align, choose_unit, count_strides, densify
+from .layout import choose_unit, densify, read_rows
 from .shares import Shares, share_out
 from .states import carry_states_kernel, own_states_kernel
 from .tiles import Tile, choose_states_tile, choose_tile, pad_dim
+from .variants import Variant
 from .walk import walk_kernel
 
 CARRY_BLOCK = 1024
 PIECES = 2  # programs that make the own state before one cut, so that few slow heads do not keep few SMs
-
-
-# Triton binds, specialises and looks up the arguments of every call anew, which takes longer than all the
-# rest. Here every pointer is 16-byte aligned and no size is specialised, so what was compiled for one call
-# serves every call with the same constants. Versions whose compiled kernels take all arguments in order,
-# constants too:
-DIRECT_TRITON = (3, 6)
-
-_compiled: dict[tuple[Any, ...], Any] = {}
-
-
-def launch(kernel: Any, num_programs: int, args: tuple[Any, ...], key: Any, **constants: Any) -> None:
-    """Launch a kernel on the current device; `key` is what but the constants its compilation depends on."""
-    place = (
-        kernel,
-        torch.cuda.current_device() if torch.cuda.is_initialized() else -1,
-        key,
-        *constants.values(),
-    )
-    found = _compiled.get(place)
-    if found is not None:
-        options = found[1]
-        found[0][(num_programs, 1, 1)](
-            *args, *(value for name, value in constants.items() if name not in options)
-        )
-        return
-    compiled = kernel[(num_programs,)](*args, **constants)
-    if isinstance(kernel, JITFunction) and triton_version() >= DIRECT_TRITON:
-        _compiled[place] = (compiled, {"num_warps", "num_stages"})
-
-
-@functools.cache
-def triton_version() -> tuple[int, ...]:
-    """Major and minor."""
-    return tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 
 def kernels_are_interpreted() -> bool:
@@ -61,7 +26,7 @@ def kernels_are_interpreted() -> bool:
     return not isinstance(walk_kernel, JITFunction)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Sequences:
     """What every walk over the same sequences has in common: decay, bounds, scale, shares."""
 
@@ -82,11 +47,10 @@ class Sequences:
         scale: float,
         *,
         path: str,
-        least_slope: float | None = None,
     ) -> Sequences:
         """Bring slopes and cu_seqlens into the one form the kernels are compiled for, and share out the work.
 
-        `path` is that of paths.py; `least_slope` the least of the slopes where the host knows it.
+        `path` is that of paths.py.
         """
         if cu_seqlens is not None:
             cu_seqlens = densify(cu_seqlens.to(torch.int64))
@@ -97,9 +61,7 @@ class Sequences:
             tile = choose_tile(q.dtype, q.shape[-1], v.shape[-1], describe_card(q.device).shared_bytes)
             slots = max(1, slots * tile.programs_per_sm // _ceil_div(v.shape[-1], tile.block_e))
         with on_device(q):
-            shares = share_out(
-                slopes, cu_seqlens, num_sequences, q.shape[1], slots, q.dtype, least_slope=least_slope
-            )
+            shares = share_out(slopes, cu_seqlens, num_sequences, q.shape[1], slots, q.dtype)
         return cls(
             slopes=slopes,
             cu_seqlens=cu_seqlens,
@@ -108,6 +70,11 @@ class Sequences:
             scale=scale,
             shares=shares,
         )
+
+    @property
+    def packed(self) -> bool:
+        """Whether the sequences are documents packed in one."""
+        return self.cu_seqlens is not None
 
     @property
     def bounds(self) -> torch.Tensor:
@@ -151,40 +118,25 @@ def launch_carries(
     if not shares.carries:
         return None
     heads, dim, dim_out = *k.shape[2:], v.shape[-1]
-    tile = choose_states_tile(k.dtype, dim, dim_out, describe_card(k.device).shared_bytes)
-    unit = choose_unit(k.dtype, dim, dim_out)
-    k, v = align(k, unit), align(v, unit)
+    max_cuts = pad_dim(shares.num_programs + 1)
+    found = _states_variants(k.dtype, dim, dim_out, _switches(k), backwards, sequences.packed, max_cuts)
+    k, k_strides = read_rows(k, found.unit)
+    v, v_strides = read_rows(v, found.unit)
     inner_cuts = shares.num_programs - 1
     own = torch.empty(shares.num_programs + 1, PIECES, dim, dim_out, dtype=torch.float32, device=k.device)
     carried = torch.empty(shares.num_programs + 1, dim, dim_out, dtype=torch.float32, device=k.device)
     initial, has_initial = or_unread(initial, sequences)
     sizes = (sequences.num_sequences, sequences.num_tokens)
-    switches = {"BACKWARDS": backwards, "PACKED": sequences.cu_seqlens is not None}
     with on_device(k):
-        strides = (*count_strides(k, unit), *count_strides(v, unit))
-        launch(
-            own_states_kernel,
-            inner_cuts * PIECES * _ceil_div(dim_out, tile.block_e),
-            (k, v, sequences.slopes, shares.cuts, sequences.bounds, own, *strides, *sizes),
-            k.dtype,
-            **_constants(tile, k.dtype, dim, dim_out, unit),
-            PIECES=PIECES,
-            **switches,
+        found.variant.launch(
+            inner_cuts * PIECES * _ceil_div(dim_out, found.tile.block_e),
+            *(k.device, k, v, sequences.slopes, shares.cuts, sequences.bounds, own),
+            *(*k_strides, *v_strides, *sizes),
         )
-        launch(
-            carry_states_kernel,
+        found.carry.launch(
             inner_cuts * _ceil_div(dim * dim_out, CARRY_BLOCK),
-            (
-                *(own, carried, initial, sequences.slopes, shares.cuts, sequences.bounds, *sizes),
-                *(heads, shares.num_programs, has_initial, initial_factor),
-            ),
-            None,
-            STATE_SIZE=dim * dim_out,
-            BLOCK=CARRY_BLOCK,
-            BLOCK_T=tile.block_t,
-            PIECES=PIECES,
-            MAX_CUTS=pad_dim(shares.num_programs + 1),
-            **switches,
+            *(k.device, own, carried, initial, sequences.slopes, shares.cuts, sequences.bounds, *sizes),
+            *(heads, shares.num_programs, has_initial, initial_factor),
         )
     return carried
 
@@ -205,29 +157,21 @@ def launch_walk(
 ) -> torch.Tensor:
     """One walk: o `[B, T, H, E]`; `final` if given takes the last states (`[.., E, D]` if transposed)."""
     batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
-    tile = choose_tile(q.dtype, dim, dim_out, describe_card(q.device).shared_bytes)
-    unit = choose_unit(q.dtype, dim, dim_out)
-    q, k, v = align(q, unit), align(k, unit), align(v, unit)
+    found = _walk_variant(q.dtype, dim, dim_out, _switches(q), backwards, transposed, sequences.packed)
+    q, q_strides = read_rows(q, found.unit)
+    k, k_strides = read_rows(k, found.unit)
+    v, v_strides = read_rows(v, found.unit)
     o = torch.empty(batch, num_tokens, heads, dim_out, dtype=q.dtype, device=q.device)
     initial, has_initial = or_unread(initial, sequences)
     final, has_final = or_unread(final, sequences)
     with on_device(q):
-        launch(
-            walk_kernel,
-            sequences.shares.num_programs * _ceil_div(dim_out, tile.block_e),
-            (
-                *(q, k, v, o, sequences.slopes, sequences.shares.cuts, sequences.bounds),
-                *(or_unread(carried, sequences)[0], initial, final),
-                *(*count_strides(q, unit), *count_strides(k, unit)),
-                *(*count_strides(v, unit), *count_strides(o, unit)),
-                *(sequences.num_sequences, sequences.num_tokens, heads, has_initial, has_final),
-                *(sequences.scale, initial_factor, final_factor),
-            ),
-            k.dtype,
-            **_constants(tile, k.dtype, dim, dim_out, unit),
-            BACKWARDS=backwards,
-            TRANSPOSED=transposed,
-            PACKED=sequences.cu_seqlens is not None,
+        found.variant.launch(
+            sequences.shares.num_programs * _ceil_div(dim_out, found.tile.block_e),
+            *(q.device, q, k, v, o, sequences.slopes, sequences.shares.cuts, sequences.bounds),
+            *(or_unread(carried, sequences)[0], initial, final),
+            *(*q_strides, *k_strides, *v_strides, *read_rows(o, found.unit)[1]),
+            *(sequences.num_sequences, sequences.num_tokens, heads, has_initial, has_final),
+            *(sequences.scale, initial_factor, final_factor),
         )
     return o
 
@@ -244,8 +188,65 @@ def or_unread(state: torch.Tensor | None, sequences: Sequences) -> tuple[torch.T
     return (sequences.slopes, 0) if state is None else (densify(state), 1)
 
 
-def _constants(tile: Tile, dtype: torch.dtype, dim: int, dim_out: int, unit: int) -> dict[str, Any]:
-    """What a walk and its states are compiled for. Products of fp32 are IEEE unless torch allows tf32."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What a walk, or the pass for states, is compiled for."""
+
+    tile: Tile
+    unit: int  # elements the strides are counted in
+    variant: Variant
+    carry: Variant | None = None  # the scan behind own states
+
+
+def _switches(x: torch.Tensor) -> tuple[int, bool]:
+    """What a compilation depends on beside the call: shared memory, and whether torch allows tf32."""
+    return describe_card(x.device).shared_bytes, torch.backends.cuda.matmul.allow_tf32
+
+
+@functools.cache
+def _walk_variant(
+    dtype: torch.dtype,
+    dim: int,
+    dim_out: int,
+    switches: tuple[int, bool],
+    backwards: bool,
+    transposed: bool,
+    packed: bool,
+) -> Compiled:
+    tile = choose_tile(dtype, dim, dim_out, switches[0])
+    unit = choose_unit(dtype, dim, dim_out)
+    constants = _constants(tile, dim, dim_out, unit, allow_tf32=switches[1])
+    constants |= {"BACKWARDS": backwards, "TRANSPOSED": transposed, "PACKED": packed}
+    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    return Compiled(tile=tile, unit=unit, variant=Variant(walk_kernel, constants, **options))
+
+
+@functools.cache
+def _states_variants(
+    dtype: torch.dtype,
+    dim: int,
+    dim_out: int,
+    switches: tuple[int, bool],
+    backwards: bool,
+    packed: bool,
+    max_cuts: int,
+) -> Compiled:
+    tile = choose_states_tile(dtype, dim, dim_out, switches[0])
+    unit = choose_unit(dtype, dim, dim_out)
+    shared = {"PIECES": PIECES, "BACKWARDS": backwards, "PACKED": packed}
+    own = _constants(tile, dim, dim_out, unit, allow_tf32=switches[1]) | shared
+    carry = {"STATE_SIZE": dim * dim_out, "BLOCK": CARRY_BLOCK, "BLOCK_T": tile.block_t, "MAX_CUTS": max_cuts}
+    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    return Compiled(
+        tile=tile,
+        unit=unit,
+        variant=Variant(own_states_kernel, own, **options),
+        carry=Variant(carry_states_kernel, carry | shared),
+    )
+
+
+def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, allow_tf32: bool) -> dict[str, Any]:
+    """Constants of a walk and its states in the order of their signatures; fp32 is IEEE unless tf32 is allowed."""
     return {
         "D": dim,
         "E": dim_out,
@@ -253,11 +254,7 @@ def _constants(tile: Tile, dtype: torch.dtype, dim: int, dim_out: int, unit: int
         "BLOCK_D": pad_dim(dim),
         "BLOCK_E": tile.block_e,
         "UNIT": unit,
-        "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
-        "num_warps": tile.num_warps,
-        # Rows that begin at odd 2-byte addresses cannot be copied asynchronously; Triton's pipeline is wrong
-        # there.
-        "num_stages": tile.num_stages if unit * dtype.itemsize >= 4 else 1,
+        "PRECISION": "tf32" if allow_tf32 else "ieee",
     }
 
 

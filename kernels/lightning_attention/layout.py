@@ -14,9 +14,14 @@ def choose_unit(dtype: torch.dtype, dim: int, dim_out: int) -> int:
     return math.gcd(ALIGNMENT_BYTES // dtype.itemsize, dim, dim_out)
 
 
-def align(x: torch.Tensor, unit: int) -> torch.Tensor:
-    """x itself, or a contiguous copy where rows are not dense or begin off the unit."""
-    return x if is_aligned(x, unit) else x.clone(memory_format=torch.contiguous_format)
+def read_rows(x: torch.Tensor, unit: int) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """x `[B, T, H, D]` and its first strides in units; a copy where rows are not dense or begin off the unit."""
+    if x.is_contiguous() and x.data_ptr() % ALIGNMENT_BYTES == 0:
+        by_batch, by_token, by_head, _ = x.stride()
+        return x, (by_batch // unit, by_token // unit, by_head // unit)
+    if not is_aligned(x, unit):
+        x = x.clone(memory_format=torch.contiguous_format)
+    return x, tuple(count_strides(x, unit))
 
 
 def densify(x: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,8 @@ import triton
 import triton.language as tl
 from torch.utils.weak import WeakIdKeyDictionary
 
+from .checks import least_slope
+
 GRAIN = tl.constexpr(64)  # cuts lie at multiples of this in their sequence
 LEAST_SHARE = 1024  # tokens of one head a program should have at the least
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
@@ -132,9 +134,8 @@ def share_out(
     num_tokens: int,
     slots: int,
     dtype: torch.dtype,
-    least_slope: float | None = None,
 ) -> Shares:
-    """Shares for `slots` programs that run at once; `least_slope` is the least decay where the host knows it.
+    """Shares for `slots` programs that run at once.
 
     `num_tokens` is the length of a sequence, or of all documents where `cu_seqlens` [N + 1] int64 is given.
     """
@@ -147,7 +148,7 @@ def share_out(
         known = kept[1]
         if key in known:
             return known[key]
-    shares = _cut(slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype, least_slope)
+    shares = _cut(slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
     if known is not None and not (slopes.is_cuda and torch.cuda.is_current_stream_capturing()):
         if len(known) >= 64:
             known.clear()
@@ -162,7 +163,6 @@ def _cut(
     num_tokens: int,
     slots: int,
     dtype: torch.dtype,
-    least_slope: float | None,
 ) -> Shares:
     packed, heads = cu_seqlens is not None, slopes.shape[0]
     line = heads * num_tokens * (1 if packed else num_sequences)
@@ -178,7 +178,8 @@ def _cut(
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),
     )
-    far = least_slope is None or least_slope * limit < REACH[dtype]
+    least = least_slope(slopes)  # where the host knows it
+    far = least is None or least * limit < REACH[dtype]
     return Shares(cuts=cuts, num_programs=num_programs, carries=far and rows_each == 0 and num_programs > 1)
 
 

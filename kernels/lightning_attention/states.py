@@ -109,8 +109,8 @@ def carry_states_kernel(
     STATE_SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_T: tl.constexpr,
-    PIECES: tl.constexpr,
     MAX_CUTS: tl.constexpr,
+    PIECES: tl.constexpr,
     BACKWARDS: tl.constexpr,
     PACKED: tl.constexpr,
 ):

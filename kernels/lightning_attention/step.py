@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import triton
 import triton.language as tl
 
-from .launch import launch, on_device
+from .launch import on_device
 from .layout import ALIGNMENT_BYTES, choose_unit, count_strides, densify, is_aligned
 from .tiles import pad_dim
+from .variants import Variant
 
 
 @triton.jit(
@@ -91,20 +94,18 @@ def launch_step(
     o = torch.empty(batch, heads, dim_out, dtype=q.dtype, device=q.device)
     block_e = min(32, pad_dim(dim_out))
     with on_device(q):
-        launch(
-            step_kernel,
-            batch * heads * -(-dim_out // block_e),
-            (
-                *(q, k, v, densify(slopes), state, o, new_state),
-                *(*count_strides(q, 1), *count_strides(k, 1), *count_strides(v, 1)),
-                *(*count_strides(state, unit)[:2], *count_strides(new_state, unit)[:2], heads, scale),
-            ),
-            (q.dtype, state.data_ptr() % ALIGNMENT_BYTES == 0),
-            D=dim,
-            E=dim_out,
-            BLOCK_D=pad_dim(dim),
-            BLOCK_E=block_e,
-            UNIT=unit,
-            num_warps=4,
+        _step_variant(q.dtype, dim, dim_out, block_e, unit, state.data_ptr() % ALIGNMENT_BYTES == 0).launch(
+            *(batch * heads * -(-dim_out // block_e), q.device),
+            *(q, k, v, densify(slopes), state, o, new_state),
+            *(*count_strides(q, 1), *count_strides(k, 1), *count_strides(v, 1)),
+            *(*count_strides(state, unit)[:2], *count_strides(new_state, unit)[:2], heads, scale),
         )
     return o, new_state
+
+
+@functools.cache
+def _step_variant(
+    dtype: torch.dtype, dim: int, dim_out: int, block_e: int, unit: int, aligned: bool
+) -> Variant:
+    constants = {"D": dim, "E": dim_out, "BLOCK_D": pad_dim(dim), "BLOCK_E": block_e, "UNIT": unit}
+    return Variant(step_kernel, constants, num_warps=4)

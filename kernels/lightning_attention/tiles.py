@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 
@@ -57,6 +58,7 @@ def pad_dim(dim: int) -> int:
     return 1 << (dim - 1).bit_length()
 
 
+@functools.cache
 def choose_tile(dtype: torch.dtype, dim: int, dim_out: int, shared_bytes: int = ROOMY_BYTES) -> Tile:
     """The tile of a walk whose q and k have `dim` and whose v has `dim_out`.
 

@@ -47,7 +47,7 @@ def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Call
     """The choice that the options make. UsageError for a name that no row has."""
     from lbench import results
     from lbench.errors import unknown
-    from lbench.report.choices import split_names
+    from lbench.report.choices import lengths_within, split_names
 
     rows = results.read(folder).rows.values()
     chosen = {name: split_names(text, name) for name, text in names.items() if text is not None}
@@ -56,7 +56,7 @@ def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Call
         for value in values:
             if value not in known:
                 raise unknown(f"{name} in {folder}", value, known)
-    within = _lengths(seq) if seq is not None else None
+    within = lengths_within(seq) if seq is not None else None
 
     def fits(row: Row) -> bool:
         if within is not None and not within(row.case.seq_len):
@@ -70,12 +70,3 @@ def _value(row: Row, name: str) -> Any:
     if name in ("verdict", "run"):
         return getattr(row, name)
     return row.case.as_dict()[name]
-
-
-def _lengths(text: str) -> Callable[[int], bool]:
-    """Whether a length is one of a list, or within one of its ranges."""
-    from lbench.lengths import parse_length
-
-    ends = [(part.partition("..")[0], part.rpartition("..")[2]) for part in text.split(",")]
-    ranges = [(parse_length(first), parse_length(last)) for first, last in ends]
-    return lambda length: any(first <= length <= last for first, last in ranges)

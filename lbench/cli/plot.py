@@ -22,6 +22,9 @@ def command(
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
     pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    seq: Annotated[
+        str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +39,7 @@ def command(
 
     kinds = split_formats(formats, files.FORMATS)
     metrics = split_names(metric, "metric") or DEFAULT_METRICS
-    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"))
+    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
     made = dict(files.render(frame, metrics, kinds, relative_to or ""))
     drawn = {name: content for name, content in made.items() if content is not None}
     if not drawn:

@@ -15,6 +15,9 @@ def command(
     format_name: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex.")] = "rich",
     backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
     pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    seq: Annotated[
+        str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
+    ] = None,
     relative_to: Annotated[
         str | None, typer.Option(help="Backend of relative_speed; by default lightning_triton.")
     ] = None,
@@ -25,7 +28,7 @@ def command(
     from lbench.report.tables import tables
 
     (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
-    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"))
+    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
     made = tables(frame, metric, relative_to or "")
     if kind == "rich":
         from rich.console import Console

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lbench.errors import UsageError, unknown
+from lbench.lengths import format_length, parse_length
 
 
 def load(folders: Sequence[Path]) -> pd.DataFrame:
@@ -23,8 +24,13 @@ def load(folders: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
-def select(frame: pd.DataFrame, backends: Sequence[str] = (), passes: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of the named backends and passes, all where none is named. UsageError for an unknown name."""
+def select(
+    frame: pd.DataFrame, backends: Sequence[str] = (), passes: Sequence[str] = (), seq: str | None = None
+) -> pd.DataFrame:
+    """The rows of the named backends, passes and lengths, all where none is named.
+
+    UsageError for an unknown name, and where no row is left.
+    """
     for column, wanted in (("backend", backends), ("pass", passes)):
         known = set(frame[column])
         for name in wanted:
@@ -35,7 +41,20 @@ def select(frame: pd.DataFrame, backends: Sequence[str] = (), passes: Sequence[s
         chosen = chosen[chosen[column].isin(list(wanted))] if wanted else chosen
     if chosen.empty:
         raise UsageError(f"no row has both backend {', '.join(backends)} and pass {', '.join(passes)}")
+    if seq is not None:
+        lengths = sorted(set(chosen["seq_len"]))
+        chosen = chosen[chosen["seq_len"].map(lengths_within(seq))]
+        if chosen.empty:
+            there = ", ".join(format_length(length) for length in lengths)
+            raise UsageError(f"no row has a length of --seq {seq}; there are {there}")
     return chosen
+
+
+def lengths_within(text: str) -> Callable[[int], bool]:
+    """Whether a length is one of a list, or within one of its ranges: `1k..64k` (all between), `3k,10k`."""
+    ends = [(part.partition("..")[0], part.rpartition("..")[2]) for part in text.split(",")]
+    ranges = [(parse_length(first), parse_length(last)) for first, last in ends]
+    return lambda length: any(first <= length <= last for first, last in ranges)
 
 
 def split_names(text: str | None, option: str) -> tuple[str, ...]:

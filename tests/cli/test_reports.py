@@ -145,3 +145,14 @@ def test_parquet_needs_a_file(cli: Cli, folder: Path) -> None:
     code, _, err = cli("export", folder, "--format", "parquet")
     assert code == 2
     assert "--out" in err
+
+
+def test_lengths_can_be_chosen(cli: Cli, folder: Path) -> None:
+    code, stdout, stderr = cli("table", folder, "--format", "csv", "--seq", "1..2k")
+    assert code == 0, stderr
+    lengths = [int(name) for name in stdout.splitlines()[0].split(",") if name.isdigit()]
+    assert lengths
+    assert max(lengths) <= 2048
+    code, _, stderr = cli("table", folder, "--seq", "3m")
+    assert code == 2
+    assert "no row has a length of --seq 3m; there are" in stderr

@@ -1,0 +1,162 @@
+"""`lightning_attention` as operators of torch.library, for tracing: torch.compile, export, fake tensors.
+
+    torch.ops.lightning_attention.forward    o and the final state
+    torch.ops.lightning_attention.backward   gradients of q, k, v and initial_state
+
+What is None in the public function, or not asked for, is an empty tensor here: operators return tensors. The
+kernels are chosen when an operator runs, so `force_path` (paths.py) holds for what runs within it, not for what
+was traced within it. Shapes are checked when tracing too, values when running.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import checks
+
+NAMESPACE = "lightning_attention"
+INPUTS = "Tensor q, Tensor k, Tensor v, Tensor slopes, Tensor? initial_state, Tensor? cu_seqlens"
+NEEDS = "bool needs_q, bool needs_k, bool needs_v, bool needs_initial"
+Needs = tuple[bool, bool, bool, bool]  # of q, k, v and initial_state
+
+
+@torch.library.custom_op(
+    f"{NAMESPACE}::forward",
+    mutates_args=(),
+    schema=f"({INPUTS}, float scale, bool output_final_state) -> (Tensor, Tensor)",
+)
+def forward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    scale: float,
+    output_final_state: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output `[B, T, H, E]` and final state, or an empty tensor; arguments as `lightning_attention`."""
+    checks.check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
+    checks.check_device(q)
+    from .autograd import attend
+    from .paths import choose_path
+
+    given = (q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state)
+    o, final, _ = attend(*given, choose_path(q, v))
+    return o, _or_empty(final, q)
+
+
+@forward.register_fake
+def _(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    scale: float,
+    output_final_state: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _check_without_values(q, k, v, slopes, initial_state, cu_seqlens)
+    batch, num_tokens, heads, dim = q.shape
+    dim_out = v.shape[-1]
+    num_states = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    shape = (num_states, heads, dim, dim_out) if output_final_state else (0,)
+    return q.new_empty(batch, num_tokens, heads, dim_out), q.new_empty(shape, dtype=torch.float32)
+
+
+@torch.library.custom_op(
+    f"{NAMESPACE}::backward",
+    mutates_args=(),
+    schema=f"({INPUTS}, Tensor? do, Tensor? d_final, float scale, {NEEDS}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def backward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    do: torch.Tensor | None,
+    d_final: torch.Tensor | None,
+    scale: float,
+    *needs: bool,
+) -> tuple[torch.Tensor, ...]:
+    """Gradients of q, k, v and initial_state, empty where not needed; `do`, `d_final` None: zero.
+
+    States are made again from the inputs where decay is slow: how many there are is known when running only.
+    """
+    checks.check_device(q)
+    from .autograd import differentiate
+    from .paths import choose_path
+
+    given = (q, k, v, slopes, initial_state, cu_seqlens, None)
+    found = differentiate(given, do, d_final, needs, scale, choose_path(q, v))
+    return tuple(_or_empty(x, q) for x in found)
+
+
+@backward.register_fake
+def _(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    do: torch.Tensor | None,
+    d_final: torch.Tensor | None,
+    scale: float,
+    *needs: bool,
+) -> tuple[torch.Tensor, ...]:
+    num_states = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    state_shape = (num_states, *q.shape[2:], v.shape[-1])
+    shapes = [tuple(x.shape) for x in (q, k, v)] + [state_shape]
+    dtypes = (q.dtype, q.dtype, q.dtype, torch.float32)
+    return tuple(
+        q.new_empty(shape, dtype=dtype) if needed else _or_empty(None, q)
+        for shape, dtype, needed in zip(shapes, dtypes, needs, strict=True)
+    )
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    *tensors, scale, output_final_state = inputs
+    if ctx.needs_input_grad[3]:
+        raise ValueError("slopes requires a gradient, and none is computed for it; pass slopes.detach()")
+    ctx.save_for_backward(*tensors)
+    ctx.scale, ctx.has_final = scale, output_final_state
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, do: torch.Tensor | None, d_final: torch.Tensor | None) -> tuple[Any, ...]:
+    needs: Needs = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[4])
+    d_final = d_final if ctx.has_final else None
+    found = torch.ops.lightning_attention.backward(*ctx.saved_tensors, do, d_final, ctx.scale, *needs)
+    dq, dk, dv, d_initial = (x if needed else None for x, needed in zip(found, needs, strict=True))
+    return dq, dk, dv, None, d_initial, None, None, None
+
+
+def _refuse(ctx: Any, *_: torch.Tensor) -> Any:
+    raise RuntimeError("lightning_attention is differentiable once; a second derivative was asked for")
+
+
+forward.register_autograd(_differentiate, setup_context=_keep_inputs)
+backward.register_autograd(_refuse)
+
+
+def _check_without_values(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+) -> None:
+    """Raise ValueError unless shapes, dtypes and devices are those of `lightning_attention`."""
+    checks._checked_slopes[slopes] = (slopes._version, 0.0)  # so that values, which fakes lack, are not read
+    checks.check_attention(q, k, v, slopes, 1.0, initial_state, cu_seqlens)
+
+
+def _or_empty(x: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor:
+    return q.new_empty(0) if x is None else x
