@@ -14,7 +14,13 @@ LIMITS = Limits(
     passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256)
 )
 PACKAGES = ("triton", "lightning_attention")
-KERNELS = {"fwd": ("^walk_kernel",), "bwd": ("^walk_kernel",), "decode": ("^step_kernel",)}
+# The package takes the fastest path that serves a call; `lightning_plain` must take the plain one.
+KERNELS = {
+    "fwd": ("^(hopper_)?walk_kernel",),
+    "bwd": ("^(hopper_)?walk_kernel", "^(walk|hopper_gradients)_kernel"),
+    "decode": ("^step_kernel",),
+}
+PLAIN_KERNELS = {"fwd": ("^walk_kernel",), "bwd": ("^walk_kernel",)}
 
 
 def bind(case: Case, slopes: Tensor, scale: float = 1.0, path: str | None = None) -> Forward:

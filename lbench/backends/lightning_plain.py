@@ -14,4 +14,5 @@ BACKEND = Backend(
     # A decoding step has one path, which lightning_triton measures.
     limits=dataclasses.replace(_lightning.LIMITS, passes=("fwd", "bwd", "fwdbwd")),
     packages=_lightning.PACKAGES,
+    kernels=_lightning.PLAIN_KERNELS,
 )
