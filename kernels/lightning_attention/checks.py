@@ -26,13 +26,15 @@ def check_attention(
     scale: float,
     initial_state: torch.Tensor | None,
     cu_seqlens: torch.Tensor | None,
+    *,
+    values: bool = True,
 ) -> None:
-    """Raise ValueError unless these are inputs of `lightning_attention`."""
+    """Raise ValueError unless these are inputs of `lightning_attention`; `values` of slopes may be left unread."""
     _check_qkv(q, k, v, ("B", "T", "H"))
     batch, num_tokens, heads, dim = q.shape
     if num_tokens > MAX_TOKENS:
         raise ValueError(f"q has T = {num_tokens}; allowed is up to {MAX_TOKENS} tokens a sequence")
-    _check_slopes(slopes, q, heads)
+    _check_slopes(slopes, q, heads, values=values)
     _check_scale(scale)
     num_states = batch
     if cu_seqlens is not None:
@@ -129,13 +131,13 @@ def _find_problem(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, leading: tu
     return ""
 
 
-def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int) -> None:
+def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int, *, values: bool = True) -> None:
     good = isinstance(slopes, torch.Tensor) and slopes.shape == (heads,) and slopes.dtype is torch.float32
     if not good or slopes.device != q.device:
         raise ValueError(f"slopes is {_describe(slopes)}; allowed is [{heads}] torch.float32 on {q.device}")
     if slopes.requires_grad and torch.is_grad_enabled():
         raise ValueError("slopes requires a gradient, and none is computed for it; pass slopes.detach()")
-    if slopes.is_cuda and torch.cuda.is_current_stream_capturing():
+    if not values or (slopes.is_cuda and torch.cuda.is_current_stream_capturing()):
         return  # reading values is not allowed while a CUDA graph is captured
     if least_slope(slopes) is not None:
         return

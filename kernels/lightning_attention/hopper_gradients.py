@@ -213,7 +213,7 @@ def compute_gradient(
         *("num_sequences", "num_tokens", "num_heads", "has_initial", "has_final"),
     ]
 )
-def gradients_kernel(
+def hopper_gradients_kernel(
     q_desc,  # rows of D, one a token: [rows, columns], see place
     k_desc,
     v_desc,  # rows of E

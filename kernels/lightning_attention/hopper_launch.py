@@ -9,8 +9,8 @@ import torch
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from .hopper_gradients import gradients_kernel
-from .hopper_walk import walk_kernel
+from .hopper_gradients import hopper_gradients_kernel
+from .hopper_walk import hopper_walk_kernel
 from .launch import Sequences, on_device, or_unread
 from .variants import Variant
 
@@ -130,13 +130,13 @@ def find_steps(x: torch.Tensor) -> Steps | None:
 @functools.cache
 def _walk_variant(dim: int, dim_out: int, packed: bool, transposed: bool) -> Variant:
     constants = {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed, "TRANSPOSED": transposed}
-    return Variant(walk_kernel, constants, num_warps=4)
+    return Variant(hopper_walk_kernel, constants, num_warps=4)
 
 
 @functools.cache
 def _gradients_variant(dim: int, dim_out: int, packed: bool) -> Variant:
     return Variant(
-        gradients_kernel, {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed}, num_warps=4
+        hopper_gradients_kernel, {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed}, num_warps=4
     )
 
 

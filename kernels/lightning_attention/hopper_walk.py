@@ -175,7 +175,7 @@ def compute_walk(
         *("has_initial", "has_final"),
     ]
 )
-def walk_kernel(
+def hopper_walk_kernel(
     q_desc,  # rows of D, one a token: [rows, columns], see place
     k_desc,
     v_desc,  # rows of E, fetched by halves

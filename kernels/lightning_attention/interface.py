@@ -8,7 +8,6 @@ from . import library  # noqa: F401 (registers torch.ops.lightning_attention)
 from .checks import DTYPES, check_attention, check_device, check_step
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
-AUTOCAST_DEVICES = ("cpu", "cuda")  # where the kernels run
 
 
 def lightning_attention(
@@ -26,8 +25,8 @@ def lightning_attention(
 
     Lightning Attention-2 (arXiv 2401.04658, Algorithms 1 and 2), without its outer normaliser. Time and
     memory are linear in T. Differentiable once in q, k, v and initial_state; backward keeps only the inputs.
-    Under torch.autocast q, k and v are cast to its dtype, slopes and states are not. Under torch.compile it is
-    one operator (library.py), without a graph break.
+    Under torch.autocast q, k and v are cast to its dtype, slopes and states are not. Under torch.compile it
+    is one operator (library.py), without a graph break; scale is a constant there.
 
     Args:
         q: `[B, T, H, D]`, bf16, fp16 or fp32, D from 16 to 256, any T >= 1.
@@ -112,12 +111,8 @@ def lightning_attention_step(
 
 def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """q, k and v in autocast's dtype where it is on for the device of q; float64 stays, as in torch."""
-    if not isinstance(q, torch.Tensor):
-        return q, k, v
-    device = q.device.type
-    if device not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device):
+    device = "cuda" if getattr(q, "is_cuda", False) else "cpu"  # the kernels run on no other
+    if not torch.is_autocast_enabled(device):
         return q, k, v
     dtype = torch.get_autocast_dtype(device)
-    return tuple(
-        x.to(dtype) if isinstance(x, torch.Tensor) and x.dtype in DTYPES else x for x in (q, k, v)
-    )
+    return tuple(x.to(dtype) if isinstance(x, torch.Tensor) and x.dtype in DTYPES else x for x in (q, k, v))

@@ -246,7 +246,7 @@ def _states_variants(
 
 
 def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, allow_tf32: bool) -> dict[str, Any]:
-    """Constants of a walk and its states in the order of their signatures; fp32 is IEEE unless tf32 is allowed."""
+    """Constants of a walk and its states in the order of their signatures; fp32 is IEEE or tf32."""
     return {
         "D": dim,
         "E": dim_out,

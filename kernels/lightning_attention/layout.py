@@ -15,7 +15,7 @@ def choose_unit(dtype: torch.dtype, dim: int, dim_out: int) -> int:
 
 
 def read_rows(x: torch.Tensor, unit: int) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """x `[B, T, H, D]` and its first strides in units; a copy where rows are not dense or begin off the unit."""
+    """x `[B, T, H, D]`, a copy where rows are not dense or begin off the unit, and its strides in units."""
     if x.is_contiguous() and x.data_ptr() % ALIGNMENT_BYTES == 0:
         by_batch, by_token, by_head, _ = x.stride()
         return x, (by_batch // unit, by_token // unit, by_head // unit)

@@ -3,9 +3,9 @@
     torch.ops.lightning_attention.forward    o and the final state
     torch.ops.lightning_attention.backward   gradients of q, k, v and initial_state
 
-What is None in the public function, or not asked for, is an empty tensor here: operators return tensors. The
-kernels are chosen when an operator runs, so `force_path` (paths.py) holds for what runs within it, not for what
-was traced within it. Shapes are checked when tracing too, values when running.
+What is None in the public function, or not asked for, is an empty tensor here: operators return tensors.
+Which kernels run is chosen when an operator runs, so `force_path` (paths.py) holds for what runs within it,
+not for what was traced within it. Shapes are checked when tracing too, values when running.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def forward(
     checks.check_device(q)
     from .autograd import attend
     from .paths import choose_path
+    from .shares import nothing_kept
 
     given = (q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state)
-    o, final, _ = attend(*given, choose_path(q, v))
+    with nothing_kept():
+        o, final, _ = attend(*given, choose_path(q, v))
     return o, _or_empty(final, q)
 
 
@@ -70,7 +72,7 @@ def _(
 @torch.library.custom_op(
     f"{NAMESPACE}::backward",
     mutates_args=(),
-    schema=f"({INPUTS}, Tensor? do, Tensor? d_final, float scale, {NEEDS}) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"({INPUTS}, Tensor? do, Tensor? d_final, float scale, {NEEDS}) -> ({', '.join(['Tensor'] * 4)})",
 )
 def backward(
     q: torch.Tensor,
@@ -91,9 +93,11 @@ def backward(
     checks.check_device(q)
     from .autograd import differentiate
     from .paths import choose_path
+    from .shares import nothing_kept
 
     given = (q, k, v, slopes, initial_state, cu_seqlens, None)
-    found = differentiate(given, do, d_final, needs, scale, choose_path(q, v))
+    with nothing_kept():
+        found = differentiate(given, do, d_final, needs, scale, choose_path(q, v))
     return tuple(_or_empty(x, q) for x in found)
 
 
@@ -154,8 +158,7 @@ def _check_without_values(
     cu_seqlens: torch.Tensor | None,
 ) -> None:
     """Raise ValueError unless shapes, dtypes and devices are those of `lightning_attention`."""
-    checks._checked_slopes[slopes] = (slopes._version, 0.0)  # so that values, which fakes lack, are not read
-    checks.check_attention(q, k, v, slopes, 1.0, initial_state, cu_seqlens)
+    checks.check_attention(q, k, v, slopes, 1.0, initial_state, cu_seqlens, values=False)
 
 
 def _or_empty(x: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Copies with more columns where rows of 16-bit numbers begin at addresses the kernels cannot copy from.
 
-Asynchronous copies take 4, 8 or 16 bytes that begin at a multiple of their size. Columns of zeros change nothing:
-those of q and k add 0 to every product, those of v are outputs of their own, and both are cut off again.
+Asynchronous copies take 4, 8 or 16 bytes that begin at a multiple of their size. Columns of zeros change
+nothing: those of q and k add 0 to every product, those of v are outputs of their own, cut off again.
 """
 
 from __future__ import annotations

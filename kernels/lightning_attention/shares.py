@@ -13,8 +13,11 @@ block, and kept for as long as the same slopes come again.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import torch
 import triton
@@ -31,7 +34,9 @@ WARM_UP_COST = 0.5  # a token of warm-up reads two tensors where a token of a wa
 # the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a last place is 2e-3, 2e-4 and 6e-8.
 REACH = {torch.bfloat16: 18.4, torch.float16: 20.8, torch.float32: 26.5}
 
+MOST_KEPT = 64  # shapes for one tensor of slopes
 _kept = WeakIdKeyDictionary()  # slopes -> (version, {key: Shares})
+_keeping: contextvars.ContextVar[bool] = contextvars.ContextVar("keeping", default=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,21 +144,35 @@ def share_out(
 
     `num_tokens` is the length of a sequence, or of all documents where `cu_seqlens` [N + 1] int64 is given.
     """
-    key = (num_sequences, num_tokens, slots, dtype)
-    known = None
-    if cu_seqlens is None and not slopes.is_inference():
-        kept = _kept.get(slopes)
-        if kept is None or kept[0] != slopes._version:
-            kept = _kept[slopes] = (slopes._version, {})
-        known = kept[1]
-        if key in known:
-            return known[key]
-    shares = _cut(slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
-    if known is not None and not (slopes.is_cuda and torch.cuda.is_current_stream_capturing()):
-        if len(known) >= 64:
+    # A CUDA graph may be replayed when what was kept is gone, and with slopes that have changed.
+    capturing = slopes.is_cuda and torch.cuda.is_current_stream_capturing()
+    least = None if capturing else least_slope(slopes)
+    given = (slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
+    if capturing or cu_seqlens is not None or slopes.is_inference() or not _keeping.get():
+        return _cut(*given, least)
+    kept = _kept.get(slopes)
+    if kept is None or kept[0] != slopes._version:
+        kept = _kept[slopes] = (slopes._version, {})
+    key, known = given[2:], kept[1]
+    if key not in known:
+        if len(known) >= MOST_KEPT:
             known.clear()
-        known[key] = shares
-    return shares
+        known[key] = _cut(*given, least)
+    return known[key]
+
+
+@contextlib.contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Within it calls use no shares that others kept, and keep none.
+
+    For torch.compile, which may run a call where all memory is a CUDA graph's: none may be held from one call
+    to the next, and none from outside may be read, which could be gone when the graph is replayed.
+    """
+    token = _keeping.set(False)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
 
 
 def _cut(
@@ -163,6 +182,7 @@ def _cut(
     num_tokens: int,
     slots: int,
     dtype: torch.dtype,
+    least: float | None,
 ) -> Shares:
     packed, heads = cu_seqlens is not None, slopes.shape[0]
     line = heads * num_tokens * (1 if packed else num_sequences)
@@ -178,8 +198,7 @@ def _cut(
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),
     )
-    least = least_slope(slopes)  # where the host knows it
-    far = least is None or least * limit < REACH[dtype]
+    far = least is None or least * limit < REACH[dtype]  # of the slopes, where the host knows it
     return Shares(cuts=cuts, num_programs=num_programs, carries=far and rows_each == 0 and num_programs > 1)
 
 

@@ -1,8 +1,8 @@
 """One compiled variant of a kernel, launched with as little work on the host as can be.
 
-Triton binds, specialises and looks up the arguments of every call anew, which takes longer than all the rest of a
-short call. Here every pointer is 16-byte aligned and no size is specialised, so what was compiled for one call
-serves every call with the same constants on the same device.
+Triton binds, specialises and looks up the arguments of every call anew, which takes longer than all the rest
+of a short call. Here every pointer is 16-byte aligned and no size is specialised: what was compiled for one
+call serves every call with the same constants on the same device.
 """
 
 from __future__ import annotations
