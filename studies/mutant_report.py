@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutation import KERNELS, Profile
+from mutation import Profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,18 @@ class Finding:
     """Blocks of 64 tokens of one head and sequence that changed, of all, over all tensors."""
     small: bool
     """The change is under 1 % RMS, or within the same 64 tokens of every head."""
+    as_it_should: bool
+    """Found, or one that may survive, or not run for want of a GPU."""
 
 
-def write(findings: list[Finding], profiles: dict[str, Profile], device: str, out: Path) -> None:
-    """mutants.json and mutants.md in a folder."""
+def write(
+    findings: list[Finding], profiles: dict[str, Profile], device: str, kernels: str, out: Path
+) -> None:
+    """mutants.json and mutants.md in a folder; `kernels` is their `kernels_id`."""
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "device": device,
-        "kernels": kernels_id(),
+        "kernels": kernels,
         "profiles": {name: dataclasses.asdict(profile) for name, profile in profiles.items()},
         "mutants": [dataclasses.asdict(finding) for finding in findings],
     }
@@ -43,7 +47,7 @@ def write(findings: list[Finding], profiles: dict[str, Profile], device: str, ou
     lines = [
         "# Mutants of the lightning kernels",
         "",
-        f"Made by `python studies/mutants.py --device {device}` for kernels `{kernels_id()}`. "
+        f"Made by `python studies/mutants.py --device {device}` for kernels `{kernels}`. "
         + summary(findings),
         "",
         "The change is that of the worst tensor (output or a gradient) against the unchanged kernels, with "
@@ -77,10 +81,10 @@ def _percent(rms: float) -> str:
     )
 
 
-def kernels_id() -> str:
-    """A short id of the kernels' content."""
+def kernels_id(kernels: Path) -> str:
+    """A short id of the content of a folder of kernels."""
     hashed = hashlib.sha256()
-    for path in sorted(KERNELS.glob("*.py")):
+    for path in sorted(kernels.glob("*.py")):
         hashed.update(path.name.encode() + path.read_bytes())
     return hashed.hexdigest()[:12]
 

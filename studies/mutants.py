@@ -1,12 +1,12 @@
 """Mutants of the shipping lightning kernels: does `lbench verify` find every one of them?
 
-    python studies/mutants.py [--device cpu|cuda] [--only NAME ...] [--out FOLDER]
+    python studies/mutants.py [--device cpu|cuda] [--only NAME ...] [--jobs N] [--out FOLDER]
 
 Copies kernels/lightning_attention once a mutant, applies one textual change from studies/mutants.toml, and
 has `lbench verify` judge the copy as a user's function, beside an unchanged copy that must be right. On a CPU
 the kernels run in Triton's interpreter, and mutants that need a GPU are left out (and listed). Writes
-mutants.md and mutants.json. Exit code 1 where a mutant survives or cannot be judged; 2 where a pattern does
-not match.
+mutants.md and mutants.json. Exit code 1 where a mutant survives that should not, or cannot be judged; 2
+where a pattern does not match.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mutant_report import Finding, summary, write
-from mutation import ROOT, Mutant, Profile, load, make, mismatch
+from mutant_report import Finding, kernels_id, summary, write
+from mutation import KERNELS, ROOT, Mutant, Profile, load, make, mismatch
 
 SMALL = 0.01
 """A change of the worst tensor below this relative RMS is small."""
@@ -32,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Mutants of the lightning kernels against `lbench verify`.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="profiles at once; 1 on a GPU")
     parser.add_argument("--out", type=Path, default=None, help="default: results/mutants-DEVICE")
     arguments = parser.parse_args()
     profiles, mutants = load()
@@ -42,33 +45,46 @@ def main() -> int:
         print("\n".join(problems), file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        findings = study(profiles, mutants, arguments.device, Path(folder))
+        kernels = Path(folder) / "unchanged"  # of one moment, though somebody may edit them meanwhile
+        shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("__pycache__"))
+        identity = kernels_id(kernels)
+        findings = study(profiles, mutants, arguments.device, kernels, arguments.jobs)
     out = arguments.out or ROOT / "results" / f"mutants-{arguments.device}"
-    write(findings, profiles, arguments.device, out)
+    write(findings, profiles, arguments.device, identity, out)
     print(summary(findings))
-    return 0 if all(finding.outcome in ("found", "not run") for finding in findings) else 1
+    return 0 if all(finding.as_it_should for finding in findings) else 1
 
 
-def study(profiles: dict[str, Profile], mutants: list[Mutant], device: str, folder: Path) -> list[Finding]:
-    """Judges all mutants, profile by profile, each beside the unchanged kernels."""
-    findings: dict[str, Finding] = {}
-    for profile in profiles.values():
+def study(
+    profiles: dict[str, Profile], mutants: list[Mutant], device: str, kernels: Path, jobs: int = 1
+) -> list[Finding]:
+    """Judges all mutants of a copy of the kernels, profile by profile; writes beside that copy."""
+
+    def judge_all(profile: Profile) -> dict[str, Finding]:
         its = [mutant for mutant in mutants if mutant.profile == profile.name]
         if profile.device not in ("", device):
-            reason = f"needs {profile.device}"
-            findings |= {mutant.name: unjudged(mutant, "not run", reason) for mutant in its}
-        elif its:
-            found = judge_profile(profile, its, device, folder)
-            told = summary(list(found.values()))
-            print(f"{profile.name}: {told}", file=sys.stderr, flush=True)
+            card = " of compute capability 9.0" if profile.path == "hopper" else ""
+            return {
+                mutant.name: unjudged(mutant, "not run", f"needs {profile.device}{card}") for mutant in its
+            }
+        if not its:
+            return {}
+        found = judge_profile(profile, its, device, kernels)
+        print(f"{profile.name}: {summary(list(found.values()))}", file=sys.stderr, flush=True)
+        return found
+
+    findings: dict[str, Finding] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for found in pool.map(judge_all, profiles.values()):
             findings |= found
     return [findings[mutant.name] for mutant in mutants]
 
 
-def judge_profile(profile: Profile, mutants: list[Mutant], device: str, folder: Path) -> dict[str, Finding]:
+def judge_profile(profile: Profile, mutants: list[Mutant], device: str, kernels: Path) -> dict[str, Finding]:
     """The findings of one profile's mutants; none is judged where the unchanged kernels are not right."""
     control = Mutant(name=f"unchanged_{profile.name}", what="the kernels as they are", profile=profile.name)
-    files = {mutant.name: make(mutant, profile, folder) for mutant in (control, *mutants)}
+    folder = kernels.parent
+    files = {mutant.name: make(mutant, profile, folder, kernels) for mutant in (control, *mutants)}
     rows = verify(list(files.values()), profile, device, folder / f"rows_{profile.name}")
     control_rows = rows.get(control.name, [])
     if not control_rows or any(row.verdict != "ok" for row in control_rows):
@@ -99,15 +115,18 @@ def verify(files: list[Path], profile: Profile, device: str, out: Path) -> dict[
 
 def environment(device: str) -> dict[str, str]:
     """For a CPU the kernels are interpreted."""
+    folders = (ROOT, ROOT / "kernels", ROOT / "studies")
     interpreted = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
-    return {**os.environ, **interpreted, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    return {**os.environ, **interpreted, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def judge(mutant: Mutant, rows: list[Any], changes: dict[str, Any] | None) -> Finding:
-    """Found where a case of it is wrong; one that failed or crashed was not judged by its result."""
+    """Found where a case of it is wrong or hangs; one that failed or crashed was not judged by its result."""
     verdicts = {row.verdict for row in rows}
     reason = next((f"{row.verdict}: {row.reason}" for row in rows if row.verdict != "ok"), "")
-    outcome = "found" if "wrong" in verdicts else "survived" if verdicts == {"ok"} else "not judged"
+    outcome = (
+        "found" if verdicts & {"wrong", "timeout"} else "survived" if verdicts == {"ok"} else "not judged"
+    )
     rms = changes["rms"] if changes else None
     one_block = bool(changes) and changes["places"] == 1
     return Finding(
@@ -115,10 +134,11 @@ def judge(mutant: Mutant, rows: list[Any], changes: dict[str, Any] | None) -> Fi
         what=mutant.what,
         profile=mutant.profile,
         outcome=outcome,
-        reason=reason.removeprefix("wrong: "),
+        reason=mutant.survives if outcome == "survived" else reason.removeprefix("wrong: "),
         rms=rms,
         blocks=f"{changes['changed']} of {changes['all']}" if changes else "",
         small=one_block or (rms is not None and rms < SMALL),
+        as_it_should=outcome == "found" or (outcome == "survived" and mutant.survives != ""),
     )
 
 
@@ -133,6 +153,7 @@ def unjudged(mutant: Mutant, outcome: str, reason: str) -> Finding:
         rms=None,
         blocks="",
         small=False,
+        as_it_should=outcome == "not run",
     )
 
 

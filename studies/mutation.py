@@ -11,14 +11,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "kernels" / "lightning_attention"
 FUNCTION = '''"""{what}"""
-import {package}
+import mutant_calls
 from {package} import lightning_attention, lightning_attention_step
+from {package}.paths import force_path
 {setup}
 
 def attention(q, k, v, slopes, state=None):
     scale = {scale}
     if state is None:
-        return lightning_attention(q, k, v, slopes, scale=scale)[0]
+        with force_path("{path}"):
+            return mutant_calls.{call}(lightning_attention, q, k, v, slopes, scale)
     token = (tensor.squeeze(1) for tensor in (q, k, v))
     o, new_state = lightning_attention_step(*token, slopes, state, scale=scale)
     return o.unsqueeze(1), new_state
@@ -38,6 +40,11 @@ class Profile:
     flags: Sequence[str]
     mechanism: str = "lightning"
     setup: Sequence[str] = ()
+    """Lines of Python that are run on the imported copy, `{package}`."""
+    call: str = "whole"
+    """The function of mutant_calls.py that calls the kernels."""
+    path: str = "plain"
+    """Of kernels/lightning_attention/paths.py; `hopper` needs a GPU of compute capability 9.0."""
     device: str = ""
     """`cuda` where a CPU will not do."""
 
@@ -52,6 +59,8 @@ class Mutant:
     file: str = ""
     pattern: str = ""
     to: str = ""
+    survives: str = ""
+    """Why it may survive, where it may: results stay within the budget, or do not change at all."""
 
 
 def load() -> tuple[dict[str, Profile], list[Mutant]]:
@@ -70,11 +79,14 @@ def mismatch(mutant: Mutant) -> str:
     return "" if count == 1 else f"{mutant.name}: {mutant.file} has its pattern {count} times, it must once"
 
 
-def make(mutant: Mutant, profile: Profile, folder: Path) -> Path:
+def make(mutant: Mutant, profile: Profile, folder: Path, kernels: Path = KERNELS) -> Path:
     """A copy of the kernels with the mutant's change, and the file whose function `attention` calls it."""
     package = f"lightning_attention_{mutant.name}"
     copy = folder / package
-    shutil.copytree(KERNELS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(kernels, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in copy.glob("*.py"):  # operators of a namespace of its own: copies share a process
+        text = path.read_text().replace("torch.ops.lightning_attention.", f"torch.ops.{package}.")
+        path.write_text(text.replace('NAMESPACE = "lightning_attention"', f'NAMESPACE = "{package}"'))
     if mutant.file:
         path = copy / mutant.file
         text = path.read_text()
@@ -84,5 +96,8 @@ def make(mutant: Mutant, profile: Profile, folder: Path) -> Path:
     function = folder / f"{mutant.name}.py"
     scale = "q.shape[-1] ** -0.5" if profile.mechanism == "retention" else "1.0"
     setup = "\n".join(line.format(package=package) for line in profile.setup)
-    function.write_text(FUNCTION.format(what=mutant.what, package=package, setup=setup, scale=scale))
+    fields = {"path": profile.path, "call": profile.call}
+    function.write_text(
+        FUNCTION.format(what=mutant.what, package=package, setup=setup, scale=scale, **fields)
+    )
     return function

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "studies"))
 
+import mutant_calls  # noqa: E402
 import mutants as study  # noqa: E402
 from mutation import Mismatch, Mutant, load, make, mismatch  # noqa: E402
 
@@ -26,8 +28,14 @@ def test_a_mutants_pattern_is_in_the_kernels_once(mutant) -> None:
     assert mutant.profile in PROFILES
 
 
+def test_every_profile_calls_the_kernels_in_a_way_there_is() -> None:
+    assert all(callable(getattr(mutant_calls, profile.call)) for profile in PROFILES.values())
+    assert all(profile.device == "cuda" for profile in PROFILES.values() if profile.path == "hopper")
+
+
 def test_there_are_enough_and_each_has_a_name_of_its_own() -> None:
-    assert len(MUTANTS) >= 20
+    on_any_machine = [mutant for mutant in MUTANTS if not PROFILES[mutant.profile].device]
+    assert len(on_any_machine) >= 20
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
@@ -36,6 +44,32 @@ def test_a_pattern_that_is_gone_fails_loudly(tmp_path: Path) -> None:
     assert "has its pattern 0 times, it must once" in mismatch(stale)
     with pytest.raises(Mismatch):
         make(stale, PROFILES[stale.profile], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "survives", "outcome", "as_it_should"),
+    [
+        ("wrong", "", "found", True),
+        ("timeout", "", "found", True),
+        ("ok", "", "survived", False),
+        ("ok", "costs time only", "survived", True),
+        ("crashed", "costs time only", "not judged", False),
+    ],
+)
+def test_a_mutant_is_judged_by_its_verdict_and_whether_it_may_survive(
+    verdict: str, survives: str, outcome: str, as_it_should: bool
+) -> None:
+    mutant = dataclasses.replace(MUTANTS[0], survives=survives)
+    finding = study.judge(mutant, [SimpleNamespace(verdict=verdict, reason="o is off")], None)
+    assert (finding.outcome, finding.as_it_should) == (outcome, as_it_should)
+
+
+def test_without_a_gpu_what_needs_one_is_listed_as_not_run(tmp_path: Path) -> None:
+    needy = [mutant for mutant in MUTANTS if PROFILES[mutant.profile].device == "cuda"]
+    findings = study.study(PROFILES, needy, "cpu", tmp_path)
+    assert {finding.outcome for finding in findings} == {"not run"}
+    assert all(finding.as_it_should for finding in findings)
+    assert "hopper_fill_unseen" in study.summary(findings)
 
 
 @pytest.mark.skipif(

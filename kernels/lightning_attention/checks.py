@@ -29,7 +29,7 @@ def check_attention(
     *,
     values: bool = True,
 ) -> None:
-    """Raise ValueError unless these are inputs of `lightning_attention`; `values` of slopes may be left unread."""
+    """Raise ValueError unless these are inputs of `lightning_attention`, slopes unread without `values`."""
     _check_qkv(q, k, v, ("B", "T", "H"))
     batch, num_tokens, heads, dim = q.shape
     if num_tokens > MAX_TOKENS:
