@@ -50,7 +50,7 @@ def test_a_pattern_that_is_gone_fails_loudly(tmp_path: Path) -> None:
     ("verdict", "survives", "outcome", "as_it_should"),
     [
         ("wrong", "", "found", True),
-        ("timeout", "", "found", True),
+        ("timeout", "", "not judged", False),
         ("ok", "", "survived", False),
         ("ok", "costs time only", "survived", True),
         ("crashed", "costs time only", "not judged", False),
@@ -62,6 +62,12 @@ def test_a_mutant_is_judged_by_its_verdict_and_whether_it_may_survive(
     mutant = dataclasses.replace(MUTANTS[0], survives=survives)
     finding = study.judge(mutant, [SimpleNamespace(verdict=verdict, reason="o is off")], None)
     assert (finding.outcome, finding.as_it_should) == (outcome, as_it_should)
+
+
+def test_a_hang_counts_as_found_where_a_mutant_may_hang() -> None:
+    mutant = dataclasses.replace(MUTANTS[0], may_hang=True)
+    row = SimpleNamespace(verdict="timeout", reason="no answer in 120 s")
+    assert study.judge(mutant, [row], None).outcome == "found"
 
 
 def test_without_a_gpu_what_needs_one_is_listed_as_not_run(tmp_path: Path) -> None:
