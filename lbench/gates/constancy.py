@@ -56,6 +56,8 @@ def judge(series: Series, runs: Mapping[str, dict[str, Any]], limits: Limits) ->
         format_length(row.case.seq_len): METRICS["floor_share"].value(row, runs.get(row.run, {}))
         for row in used
     }
+    if len(used) < len(timed):
+        judged += _growth(timed, limits)
     if time is not None:
         judged += _fit("time", time, limits)
     elif len(used) > 1:
@@ -102,6 +104,21 @@ def _lengths(
         first = timed[-1].case.seq_len * limits.fills_ms / floor_ms
         said += f", from {math.ceil(first / 1024)}k on, which fill the card (floor of {limits.fills_ms:g} ms)"
     return [("undecided", said)]
+
+
+def _growth(timed: Sequence[Row], limits: Limits) -> list[Judged]:
+    """What an empty card cannot excuse: filling it up makes a token cheaper, never dearer."""
+    if len(timed) < 2:
+        return []
+    fits = {"time": fit_times(timed), "memory": fit_bytes(timed)}
+    return [
+        (
+            "fail",
+            f"{what} a token grows to {fit.growth} times that of a shorter length, before the card is full",
+        )
+        for what, fit in fits.items()
+        if fit is not None and fit.growth.low > limits.worst_over_best
+    ]
 
 
 def _fit(what: str, fit: Fit, limits: Limits) -> list[Judged]:

@@ -38,6 +38,8 @@ class Fit:
 
     alpha: Quantity
     worst_over_best: Quantity
+    growth: Quantity
+    """The most that a length lies over a shorter one."""
     samples: int
     """Behind both; 0 where the quantity has no noise."""
 
@@ -57,7 +59,8 @@ def fit_times(rows: Sequence[Row]) -> Fit | None:
     low, high = interval(alpha, replicates @ weights, freedom)
     return Fit(
         alpha=Quantity(value=alpha, low=low, high=high),
-        worst_over_best=_worst(logs, points),
+        worst_over_best=_worst(logs, points, list(itertools.permutations(range(len(points)), 2))),
+        growth=_worst(logs, points, [(b, a) for a, b in itertools.combinations(range(len(points)), 2)]),
         samples=sum(point.samples for point in points),
     )
 
@@ -68,12 +71,17 @@ def fit_bytes(rows: Sequence[Row]) -> Fit | None:
         return None
     held = [math.log(held_bytes(row) / row.case.tokens) for row in rows]
     alpha = float(_slope_weights([row.case.seq_len for row in rows]) @ np.array(held))
-    ratio = math.exp(max(held) - min(held))
+    grown = max(longer - shorter for shorter, longer in itertools.combinations(held, 2))
     return Fit(
-        alpha=Quantity(value=alpha, low=alpha, high=alpha),
-        worst_over_best=Quantity(value=ratio, low=ratio, high=ratio),
+        alpha=_exact(alpha),
+        worst_over_best=_exact(math.exp(max(held) - min(held))),
+        growth=_exact(math.exp(grown)),
         samples=0,
     )
+
+
+def _exact(value: float) -> Quantity:
+    return Quantity(value=value, low=value, high=value)
 
 
 def held_bytes(row: Row) -> int:
@@ -89,20 +97,20 @@ def _slope_weights(lengths: Sequence[int]) -> np.ndarray:
     return np.asarray(centred / (centred @ centred))
 
 
-def _worst(logs: np.ndarray, points: Sequence[Resampled]) -> Quantity:
-    """The largest of all pairs' ratios.
+def _worst(logs: np.ndarray, points: Sequence[Resampled], pairs: Sequence[tuple[int, int]]) -> Quantity:
+    """The largest ratio of pairs of lengths.
 
     Its low end is the highest of the pairs' low ends, corrected for having looked at so many, since the worst
     of equal lengths is always over 1. For the high end no correction is needed: all pairs must lie below it.
     """
     spreads = [float(np.var(point.replicates, ddof=1)) for point in points]
     count = len(points) * (len(points) - 1) // 2
-    low, high = 0.0, 0.0
-    for one, other in itertools.permutations(range(len(points)), 2):
+    value = low = high = -math.inf
+    for one, other in pairs:
         log = float(logs[one] - logs[other])
+        value = max(value, log)
         error = math.sqrt(spreads[one] + spreads[other])
         freedom = points[one].rounds + points[other].rounds - 2
         low = max(low, log - t_quantile(1 - FAMILY / 2 / count, freedom) * error)
         high = max(high, log + t_quantile(1 - FAMILY / 2, freedom) * error)
-    value = float(logs.max() - logs.min())
     return Quantity(value=math.exp(value), low=math.exp(low), high=math.exp(high))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 LEAST_CASES = 3
 """Fewer say nothing about how variances differ."""
-MOST_FREEDOM = 500
+MOST_LENT = 2
+"""What is lent has at most so many times the degrees of freedom that a case has itself."""
 SMALLEST = 1e-12
 """Processes that agree to the last digit (a replay) still have a variance: 1e-6 of the time, squared."""
 
@@ -26,12 +27,17 @@ class Prior:
     freedom: float
 
     def moderated(self, variance: float, freedom: int) -> tuple[float, int]:
-        """The variance of one case and its degrees of freedom, what is lent included."""
+        """The variance of one case and its degrees of freedom, what is lent included.
+
+        A case that is noisier than the others keeps its own variance: few processes may be quiet by luck,
+        which the table mends, but a case with slowdown episodes is not made quiet by its neighbours.
+        """
         if freedom + self.freedom == 0:
             return math.nan, 0
-        weight = self.freedom / (self.freedom + freedom) if math.isfinite(self.freedom) else 1.0
-        total = min(freedom + self.freedom, MOST_FREEDOM)
-        return max(weight * self.variance + (1 - weight) * variance, SMALLEST), math.floor(total)
+        lent = min(self.freedom, MOST_LENT * freedom) if freedom else self.freedom
+        weight = lent / (lent + freedom)
+        moderated = weight * self.variance + (1 - weight) * variance
+        return max(moderated, variance, SMALLEST), max(math.floor(lent + freedom), 1)
 
 
 NOTHING = Prior(variance=0.0, freedom=0.0)
