@@ -6,6 +6,8 @@ l2 = "cold"             # or "warm"
 timer = "auto"          # or "events", "graph"
 [stopping]              # fields of lbench.protocol.Stopping
 budget_s = 0.5
+[constancy]             # limits of `lbench check constancy`: fields of lbench.limits.Limits
+alpha = 0.02
 [[sweep]]               # one or more; every axis is a value or a list
 mechanism = ["softmax", "lightning"]     # or backend = [...]
 pass = ["fwd", "fwdbwd"]
@@ -29,6 +31,7 @@ from lbench import backends, mechanisms
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
 from lbench.lengths import format_length, parse_length, parse_lengths
+from lbench.limits import Limits
 from lbench.protocol import L2, TIMERS, Protocol, Stopping
 
 AXES = (
@@ -48,7 +51,7 @@ AXES = (
     "seed",
 )
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
-TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "sweep")
+TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "constancy", "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ class Suite:
     timer: str = "auto"
     """auto (a graph for short calls) | events | graph; a CPU has its own."""
     stopping: Stopping = field(default_factory=Stopping)
+    constancy: Mapping[str, float] = field(default_factory=dict)
+    """What its rows must keep to in `lbench check constancy`, where it differs from `Limits`."""
     sweeps: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -99,6 +104,7 @@ class Suite:
             "l2": self.l2,
             "timer": self.timer,
             "stopping": dataclasses.asdict(self.stopping),
+            "constancy": dict(self.constancy),
             "sweep": [dict(sweep) for sweep in self.sweeps],
         }
 
@@ -163,6 +169,7 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
     for key, allowed in (("l2", L2), ("timer", TIMERS)):
         if content.get(key, allowed[0]) not in allowed:
             raise UsageError(f"suite {name}: {unknown(key, str(content[key]), allowed)}")
+    Limits.of(content.get("constancy", {}), f"suite {name}, [constancy]")
     return Suite(
         name=name,
         title=content.get("title", ""),
@@ -170,6 +177,7 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
         timer=content.get("timer", TIMERS[0]),
         cell_timeout_s=float(content.get("cell_timeout_s", 300.0)),
         stopping=Stopping(**content.get("stopping", {})),
+        constancy=content.get("constancy", {}),
         sweeps=tuple(content.get("sweep", [])),
     )
 

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import lbench
-from lbench.cli import certificate, doctor, export, frontier, merge, plot, run, table, validate, verify
+from lbench.cli import (
+    certificate,
+    check,
+    compare,
+    doctor,
+    export,
+    frontier,
+    merge,
+    plot,
+    run,
+    table,
+    validate,
+    verify,
+)
 from lbench.cli import filter as filtering
 from lbench.cli import list as listing
 from lbench.errors import UsageError, WriteFailed
@@ -31,6 +44,8 @@ app.command("export")(export.command)
 app.command("validate")(validate.command)
 app.command("merge")(merge.command)
 app.command("filter")(filtering.command)
+app.add_typer(check.app, name="check")
+app.command("compare")(compare.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 

@@ -1,0 +1,129 @@
+"""`lbench check`: gates with an exit code, for a repository's CI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lbench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from lbench.gates.verdict import Report
+    from lbench.results import Results, Row
+
+app = typer.Typer(
+    help="Gates over kept rows. Exit codes: 0 pass, 1 fail, 2 usage, 3 undecided.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Folder = Annotated[Path, typer.Argument(help="A result folder.", show_default=False)]
+Backend = Annotated[str | None, typer.Option(help="Only these backends: a,b.")]
+Pass = Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")]
+Markdown = Annotated[Path | None, typer.Option(help="Write a pull-request comment here.")]
+JUnit = Annotated[Path | None, typer.Option(help="Write JUnit XML here.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")]
+GitHub = Annotated[bool, typer.Option("--github", help="Add GitHub annotations and the step's summary.")]
+
+
+@app.command("constancy")
+def constancy_command(
+    results: Folder,
+    backend: Backend = None,
+    pass_names: Pass = None,
+    alpha: Annotated[float | None, typer.Option(help="Power of length allowed; 0.02.")] = None,
+    worst_over_best: Annotated[float | None, typer.Option(help="Slowest over fastest length; 1.10.")] = None,
+    floor_share: Annotated[float | None, typer.Option(help="Least share of the memory floor; 0.5.")] = None,
+    markdown: Markdown = None,
+    junit: JUnit = None,
+    as_json: AsJson = False,
+    github: GitHub = False,
+) -> None:
+    """Check that time and memory a token do not depend on length: flat, and not flat because slow.
+
+    Limits are those of the suite's [constancy], by default lightning's; options stand over both.
+    """
+    from lbench.gates import constancy
+
+    given = {"alpha": alpha, "worst_over_best": worst_over_best, "floor_share": floor_share}
+    read = _read(results)
+    wanted = _wanted(backend, pass_names)
+    rows = [row for row in read.rows.values() if wanted(row)]
+    if not rows:
+        raise UsageError(
+            f"{results} has no row of that --backend and --pass; `lbench table` shows what it has"
+        )
+    report = constancy.check(read, rows, {name: value for name, value in given.items() if value is not None})
+    _finish(report, markdown, junit, as_json, github)
+
+
+@app.command("regression")
+def regression_command(
+    results: Folder,
+    baseline: Annotated[
+        Path,
+        typer.Option(help="A result folder that holds five processes or more, or a folder of such folders."),
+    ],
+    backend: Backend = None,
+    pass_names: Pass = None,
+    margin: Annotated[float, typer.Option(help="Changes within this share count as the same.")] = 0.03,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare floor shares, not times.")
+    ] = False,
+    markdown: Markdown = None,
+    junit: JUnit = None,
+    as_json: AsJson = False,
+    github: GitHub = False,
+) -> None:
+    """Compare case by case with a baseline: faster, slower, same or undecided.
+
+    At most 1 % of clean runs fail, over the whole table. A case that turned wrong, out_of_memory or crashed
+    fails.
+    """
+    from lbench.gates import regression
+
+    wanted = _wanted(backend, pass_names)
+    new, old = regression.read(results, wanted), regression.read(baseline, wanted)
+    report = regression.check(new, old, margin, across_machines)
+    _finish(report, markdown, junit, as_json, github)
+
+
+def _read(folder: Path) -> Results:
+    import sys
+
+    from lbench import results
+
+    read = results.read(folder)
+    for problem in read.problems:
+        print(f"lbench: {problem}", file=sys.stderr)
+    return read
+
+
+def _wanted(backend: str | None, pass_names: str | None) -> Callable[[Row], bool]:
+    """The choice that both options make. UsageError for a pass that there is not."""
+    from lbench.case import PASSES
+    from lbench.report.choices import split_names
+
+    backends, passes = split_names(backend, "backend"), split_names(pass_names, "pass")
+    for name in passes:
+        if name not in PASSES:
+            raise unknown("pass", name, PASSES)
+
+    def fits(row: Row) -> bool:
+        case = row.case
+        return (not backends or case.backend in backends) and (not passes or case.pass_name in passes)
+
+    return fits
+
+
+def _finish(report: Report, markdown: Path | None, junit: Path | None, as_json: bool, github: bool) -> None:
+    """Prints and writes a report, and exits as it says."""
+    from lbench.gates import output
+
+    output.show(report, as_json)
+    output.write(report, markdown, junit)
+    if github:
+        output.announce(report)
+    raise typer.Exit(report.exit_code)
