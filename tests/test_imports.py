@@ -38,7 +38,7 @@ LAYERS = (
     {"measurement", "device"},
     {"worker", "doctor", "report"},
     {"runner", "plot", "export"},
-    {"validate"},
+    {"validate", "page"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

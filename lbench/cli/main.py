@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import lbench
-from lbench.cli import certificate, doctor, export, frontier, merge, plot, run, table, validate, verify
+from lbench.cli import (
+    certificate,
+    doctor,
+    export,
+    frontier,
+    merge,
+    plot,
+    report,
+    run,
+    show,
+    table,
+    validate,
+    verify,
+)
 from lbench.cli import filter as filtering
 from lbench.cli import list as listing
 from lbench.errors import UsageError, WriteFailed
@@ -26,6 +39,8 @@ app.command("verify")(verify.command)
 app.command("frontier")(frontier.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
+app.command("show")(show.command)
+app.command("report")(report.command)
 app.command("certificate")(certificate.command)
 app.command("export")(export.command)
 app.command("validate")(validate.command)
