@@ -1,4 +1,4 @@
-"""What the page's script draws from: every row once, by column, with the values and intervals of each chart."""
+"""What the page's script draws: every row once, by column, and the values and intervals of each chart."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def joined(sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def _conditions(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Sweeps over lengths by name, each with the numbers of its rows; those of one name are shown together."""
+    """Sweeps over lengths by name, each with the numbers of its rows; those of one name go together."""
     found: dict[str, list[int]] = {}
     start = 0
     for source in sources:

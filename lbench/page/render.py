@@ -23,9 +23,8 @@ from lbench.lengths import format_length
 from lbench.page.charts import joined, payload
 from lbench.page.foot import foot
 from lbench.page.marks import outline
-from lbench.ratios import percent
 from lbench.report.across import across
-from lbench.report.failures import failures
+from lbench.report.failures import TOLD, failures
 from lbench.report.sources import Source
 from lbench.report.summary import counts, fastest, in_words, reaches
 from lbench.report.tables import number, tables
@@ -111,14 +110,16 @@ def _words(sources: Sequence[Source], rows: pd.DataFrame) -> dict[str, Any]:
         "passes": {name: PASS_TITLES[name] for name in PASS_TITLES if name in present},
         "feet": [foot(source) for source in sources],
         "meanings": MEANINGS,
-        "percent": percent,
+        "told": TOLD,
     }
 
 
 def _groups(looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Looks by mechanism, in their order."""
     names = dict.fromkeys(look["mechanism"] for look in looks)
-    return [{"mechanism": name, "looks": [one for one in looks if one["mechanism"] == name]} for name in names]
+    return [
+        {"mechanism": name, "looks": [one for one in looks if one["mechanism"] == name]} for name in names
+    ]
 
 
 def _verdict(source: Source) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,6 +28,10 @@ class Fastest:
     """In the metric of the table it was found in."""
     tied: tuple[str, ...]
     """Titles of those that cannot be told from it."""
+    timed: int
+    """Backends that have a time at this length."""
+    without: tuple[str, ...] = ()
+    """Titles of those that win at other lengths and were not tried at this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,34 +76,48 @@ def counts(frame: pd.DataFrame) -> Counts:
 
 def fastest(table: Table) -> list[Fastest]:
     """The quickest of each length of a table of times; lengths without a time are left out."""
-    found = []
-    for column, length in enumerate(table.lengths):
-        cells = [(line, line.cells[column]) for line in table.lines]
-        timed = [(line, cell) for line, cell in cells if not math.isnan(cell.value)]
-        if not timed:
-            continue
-        best, cell = min(timed, key=lambda one: one[1].value)
-        others = [line.title for line, one in timed if line is not best and not math.isnan(one.could_see)]
-        found.append(
-            Fastest(
-                length=length,
-                backend=best.backend,
-                mechanism=best.mechanism,
-                title=best.title,
-                time=cell.value,
-                tied=tuple(others),
-            )
-        )
-    return found
+    first = [one for column in range(len(table.lengths)) if (one := _fastest(table, column))]
+    winners = {one.backend for one in first}
+    return [
+        dataclasses.replace(one, without=_untried(table, one.length, winners - {one.backend}))
+        for one in first
+    ]
 
 
-def in_words(found: Sequence[Fastest]) -> list[tuple[str, str, str]]:
-    """(lengths, title, backend) of neighbouring lengths that one backend wins: `4k to 256k`."""
+def _fastest(table: Table, column: int) -> Fastest | None:
+    cells = [(line, line.cells[column]) for line in table.lines]
+    timed = [(line, cell) for line, cell in cells if not math.isnan(cell.value)]
+    if not timed:
+        return None
+    best, cell = min(timed, key=lambda one: one[1].value)
+    return Fastest(
+        length=table.lengths[column],
+        backend=best.backend,
+        mechanism=best.mechanism,
+        title=best.title,
+        time=cell.value,
+        tied=tuple(line.title for line, one in timed if line is not best and not math.isnan(one.could_see)),
+        timed=len(timed),
+    )
+
+
+def _untried(table: Table, length: int, winners: Collection[str]) -> tuple[str, ...]:
+    column = table.lengths.index(length)
+    lines = [line for line in table.lines if line.backend in winners]
+    return tuple(line.title for line in lines if not line.cells[column].verdict)
+
+
+def in_words(found: Sequence[Fastest]) -> list[tuple[str, str]]:
+    """(title, lengths) of neighbouring lengths that one backend wins: `4k to 256k`.
+
+    Lengths at which a winner of another length was not tried crown nobody: they are left out, unless all are.
+    """
     told = []
-    for backend, group in itertools.groupby(found, key=lambda one: one.backend):
+    fair = [one for one in found if not one.without] or found
+    for _, group in itertools.groupby(fair, key=lambda one: one.backend):
         part = list(group)
-        ends = list(dict.fromkeys(format_length(one.length) for one in (part[0], part[-1])))
-        told.append((" to ".join(ends), part[0].title, backend))
+        ends = dict.fromkeys(format_length(one.length) for one in (part[0], part[-1]))
+        told.append((part[0].title, " to ".join(ends)))
     return told
 
 

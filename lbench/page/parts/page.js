@@ -125,7 +125,7 @@
   }
 
   function crosses(chart, look, rows) {
-    const place = 0.02 + 0.025 * (data.looks.indexOf(look) % 8);
+    const place = 0.01 + 0.018 * (data.looks.indexOf(look) % 8);
     return {
       type: "scatter", mode: "markers", name: safe(look.title), customdata: rows, yaxis: "y2",
       x: rows.map((row) => columns.seq_len[row]), y: rows.map(() => place),
@@ -145,7 +145,7 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 64, r: 10, t: 8, b: 44 },
       hoverlabel: { bgcolor: panel, bordercolor: grid, align: "left", font: { color: ink, size: 12 } },
       xaxis: { type: "log", title: { text: "length (tokens)" }, tickvals: ticks, ticktext: ticks.map((length) => data.lengths[length]), gridcolor: grid, zeroline: false, linecolor: grid },
-      yaxis: { type: "log", title: { text: chart.title }, gridcolor: grid, zeroline: false, linecolor: grid, dtick: undefined, exponentformat: "SI", automargin: true },
+      yaxis: { type: "log", title: { text: chart.unit }, gridcolor: grid, zeroline: false, linecolor: grid, dtick: undefined, exponentformat: "SI", automargin: true },
       yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
     };
   }
@@ -161,7 +161,7 @@
     for (const chart of data.charts) {
       const place = byId("chart-" + chart.metric);
       const first = !place.data;
-      library.react(place, traces(chart), layout(chart), { responsive: true, displaylogo: false, displayModeBar: !narrow.matches, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+      library.react(place, traces(chart), layout(chart), { responsive: true, displaylogo: false, displayModeBar: false });
       if (first) place.on("plotly_click", pick);
     }
   }
