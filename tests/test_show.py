@@ -118,3 +118,10 @@ def test_a_length_that_a_winner_was_not_tried_at_crowns_nobody() -> None:
     found = fastest(table)
     assert [one.without for one in found] == [(), ("quick",), ()]
     assert in_words(found) == [("quick", "1k to 4k")]
+
+
+def test_who_cannot_be_told_apart_is_not_crowned_alone() -> None:
+    even = {"time_ms_low": 0.9, "time_ms_high": 1.2}
+    rows = frame([row(backend="a", time_ms=1.0, **even), row(backend="b", time_ms=1.01, **even)])
+    (table,) = tables(rows, "ns_per_token")
+    assert in_words(fastest(table)) == [("a", "1k (not told from b)")]

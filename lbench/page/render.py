@@ -50,6 +50,10 @@ COLUMNS = (
 """Columns of the table of rows and their heads; the script sorts by the value behind each."""
 
 
+NUMERIC = frozenset({"batch", "seq_len", "time_ms", "ns_per_token", "tokens_per_s", "peak_mib", "error_rms"})
+"""Those whose values stand at the right."""
+
+
 def html(sources: Sequence[Source]) -> str:
     """The whole file. The same rows give the same bytes."""
     environment = jinja2.Environment(
@@ -111,6 +115,7 @@ def _words(sources: Sequence[Source], rows: pd.DataFrame) -> dict[str, Any]:
         "feet": [foot(source) for source in sources],
         "meanings": MEANINGS,
         "told": TOLD,
+        "numeric": NUMERIC,
     }
 
 

@@ -110,14 +110,16 @@ def _untried(table: Table, length: int, winners: Collection[str]) -> tuple[str, 
 def in_words(found: Sequence[Fastest]) -> list[tuple[str, str]]:
     """(title, lengths) of neighbouring lengths that one backend wins: `4k to 256k`.
 
-    Lengths at which a winner of another length was not tried crown nobody: they are left out, unless all are.
+    One that cannot be told from others is named with them. Lengths at which a winner of another
+    length was not tried crown nobody: they are left out, unless all are.
     """
     told = []
     fair = [one for one in found if not one.without] or found
-    for _, group in itertools.groupby(fair, key=lambda one: one.backend):
+    for _, group in itertools.groupby(fair, key=lambda one: (one.backend, one.tied)):
         part = list(group)
         ends = dict.fromkeys(format_length(one.length) for one in (part[0], part[-1]))
-        told.append((part[0].title, " to ".join(ends)))
+        tied = f" (not told from {', '.join(part[0].tied)})" if part[0].tied else ""
+        told.append((part[0].title, " to ".join(ends) + tied))
     return told
 
 
