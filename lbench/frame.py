@@ -22,7 +22,11 @@ def load(*folders: str | Path) -> pd.DataFrame:
     Problems of the files (a cut-off line) are in `frame.attrs["problems"]`. Raises UsageError for a folder
     without rows.
     """
-    loaded = [results.read(Path(folder)) for folder in folders]
+    return of(*(results.read(Path(folder)) for folder in folders))
+
+
+def of(*loaded: Results) -> pd.DataFrame:
+    """As `load`, for folders that were read already."""
     frame = pd.DataFrame([line for result in loaded for line in _lines(result)])
     frame.attrs["problems"] = [problem for result in loaded for problem in result.problems]
     return frame

@@ -7,8 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from page_parts import Page
 
 import lbench
+from lbench.page.charts import unpacked
 
 ROOT = Path(lbench.__file__).parent.parent
 README = ROOT / "README.md"
@@ -23,6 +25,14 @@ def test_the_table_is_made_from_the_kept_rows(cli, monkeypatch: pytest.MonkeyPat
     code, stdout, stderr = cli(*shlex.split(command))
     assert code == 0, stderr
     assert stdout.strip() in text
+
+
+def test_the_page_holds_the_kept_rows() -> None:
+    (name,) = re.findall(r"\]\((results/[^)]*report\.html)\)", README.read_text())
+    columns = Page((ROOT / name).read_text()).data["columns"]
+    rows = lbench.load((ROOT / name).parent)
+    for column in ("key", "verdict", "started_at"):
+        assert list(unpacked(columns[column])) == rows[column].tolist(), "make the page again: lbench report"
 
 
 def test_every_figure_and_link_is_there() -> None:

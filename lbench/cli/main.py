@@ -17,7 +17,9 @@ from lbench.cli import (
     frontier,
     merge,
     plot,
+    report,
     run,
+    show,
     table,
     validate,
     verify,
@@ -39,6 +41,8 @@ app.command("verify")(verify.command)
 app.command("frontier")(frontier.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
+app.command("show")(show.command)
+app.command("report")(report.command)
 app.command("certificate")(certificate.command)
 app.command("export")(export.command)
 app.command("validate")(validate.command)

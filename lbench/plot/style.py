@@ -25,6 +25,14 @@ COLOURS = {
 }
 """Okabe and Ito's palette (2008), which colour-blind readers can tell apart, without its faint yellow."""
 OTHER_COLOURS = ("#8c564b", "#9467bd", "#6b6e1f", "#1b4f4f")
+ON_DARK = {
+    "#4d4d4d": "#bdbdbd",
+    "#0072b2": "#4a9fd8",
+    "#8c564b": "#c08a7e",
+    "#6b6e1f": "#a9ad4b",
+    "#1b4f4f": "#5fb0b0",
+}
+"""The same colours where the page is dark, for those that would drown in it."""
 OUR_MARKERS = ("o", "H")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
 OURS = "lightning_attention"

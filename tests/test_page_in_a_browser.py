@@ -1,0 +1,170 @@
+"""The HTML report in headless Chromium: charts drawn, filters, sorting, download, dark mode, a phone."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from page_parts import Page
+from plot.synthetic import h100, row
+
+from lbench.page import render
+from lbench.page.charts import unpacked
+from lbench.report.sources import Source
+from lbench.results import Results
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+EVIL = "<img src=x onerror=alert(1)><a href='javascript:alert(2)'>x</a>&amp;"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    hostile = row(backend=EVIL, mechanism="odd", time_ms=1.5, seq_len=4096, tokens=4096)
+    return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile])], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def file(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    source = Source(label="card @ abc", results=Results(Path("."), {}, {}, {}, []), rows=rows)
+    render.write(render.html([source]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any, file: Path) -> Iterator[Any]:
+    """Opens the page and waits for its charts; no console error, dialog or request is let pass."""
+    contexts, wrong = [], []
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on("request", lambda asked: wrong.append(asked.url) if asked.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [one for one in wrong if not one.startswith(("blob:", "data:"))] == []
+
+
+def traces(page: Any, metric: str) -> list[dict[str, Any]]:
+    script = (
+        "metric => JSON.stringify(document.getElementById('chart-' + metric).data.map(one => "
+        "({rows: one.customdata, x: one.x, y: one.y, up: one.error_y?.array, axis: one.yaxis, "
+        "text: one.text})))"
+    )
+    return list(json.loads(page.evaluate(script, metric)))
+
+
+def test_what_is_drawn_is_what_the_rows_say(opened: Any, file: Path, rows: pd.DataFrame) -> None:
+    page = opened()
+    for chart in Page(file.read_text()).data["charts"]:
+        metric, drawn = chart["metric"], 0
+        for trace in traces(page, metric):
+            of_rows = rows.iloc[trace["rows"]]
+            assert trace["x"] == of_rows["seq_len"].tolist()
+            for number, text in zip(trace["rows"], trace["text"], strict=True):
+                told = (
+                    text.replace("<br>", "").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
+                )
+                assert rows["reproduce"][number] in told
+            if trace.get("axis") == "y2":
+                assert "ok" not in set(of_rows["verdict"])
+                continue
+            drawn += len(of_rows)
+            assert trace["y"] == pytest.approx(of_rows[metric].tolist(), rel=1e-6)
+            high = [y + up for y, up in zip(trace["y"], trace["up"], strict=True)]
+            assert high == pytest.approx([chart["high"][number] for number in trace["rows"]], rel=1e-6)
+        held = rows[(rows["batch"] == 1) & (rows["pass"] == "fwd") & rows[metric].notna()]
+        assert drawn == len(held) or metric.startswith("error")
+    assert page.locator(".chart .scatterlayer .trace").count() > 50
+
+
+def test_filters_sorting_and_the_picked_command(opened: Any, rows: pd.DataFrame) -> None:
+    page = opened()
+    page.select_option("#condition", "")
+    page.select_option("#pass", "")
+    assert page.locator("#table tbody tr:visible").count() == len(rows)
+    page.locator("input.mechanism[value=softmax]").uncheck()
+    assert page.locator("#table tbody tr:visible").count() == (rows["mechanism"] != "softmax").sum()
+    drawn = {number for trace in traces(page, "time_ms") for number in trace["rows"]}
+    assert "softmax" not in set(rows.iloc[sorted(drawn)]["mechanism"])
+    head = page.locator("th[data-column=time_ms] button")
+    head.focus()
+    page.keyboard.press("Enter")
+    shown = page.locator("#table tbody tr:visible").first.inner_text()
+    least = rows[rows["mechanism"] != "softmax"]["time_ms"].idxmin()
+    assert rows["pass"][least] in shown
+    page.keyboard.press("Enter")
+    assert page.locator("th[data-column=time_ms]").get_attribute("aria-sort") == "descending"
+    page.evaluate(
+        "document.getElementById('chart-time_ms').emit('plotly_click', {points: [{customdata: 3}]})"
+    )
+    assert page.locator("#picked").inner_text() == rows["reproduce"][3]
+
+
+def test_downloads_hold_the_rows(opened: Any, file: Path, rows: pd.DataFrame) -> None:
+    page = opened(accept_downloads=True)
+    page.select_option("#condition", "")
+    page.select_option("#pass", "")
+    saved = {}
+    for kind in ("csv", "json"):
+        with page.expect_download() as download:
+            page.locator(f"#{kind}").click()
+        saved[kind] = Path(download.value.path()).read_text()
+    columns = Page(file.read_text()).data["columns"]
+    expected = [
+        dict(zip(columns, line, strict=True)) for line in zip(*map(unpacked, columns.values()), strict=True)
+    ]
+    assert json.loads(saved["json"]) == expected
+    read = pd.read_csv(io.StringIO(saved["csv"]))
+    assert list(read.columns) == list(columns)
+    assert read["time_ms"].tolist() == pytest.approx(rows["time_ms"].tolist(), nan_ok=True)
+    assert read["backend"].tolist() == rows["backend"].tolist()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_in_both_modes(opened: Any, scheme: str) -> None:
+    page = opened(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 28)")
+    for chart in page.locator(".chart").all():
+        assert 300 <= chart.bounding_box()["width"] <= 390
+
+
+def test_without_javascript_everything_is_there_to_read(opened: Any, rows: pd.DataFrame) -> None:
+    page = opened(java_script_enabled=False)
+    assert page.locator("#table tbody tr:visible").count() == len(rows)
+    assert page.locator("form").is_hidden()
+    assert page.locator(".without").is_visible()
