@@ -8,6 +8,7 @@ import torch
 
 from .launch import Sequences, launch_carries, launch_walk
 from .padding import cut, needs_padding, pad_columns, pad_state
+from .prepared import Prepared
 
 
 class LightningAttention(torch.autograd.Function):
@@ -25,13 +26,16 @@ class LightningAttention(torch.autograd.Function):
         scale: float,
         output_final_state: bool,
         path: str,
+        prepared: Prepared | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Output `[B, T, H, E]` and the final state or None."""
-        o, final, carried = attend(
-            q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, path
-        )
+        """Output `[B, T, H, E]` and the final state or None; `prepared` is what was for a call like this."""
+        if prepared is not None:
+            o, final, carried = prepared.attend(q, k, v, slopes), None, None
+        else:
+            given = (q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, path)
+            o, final, carried = attend(*given)
         ctx.save_for_backward(q, k, v, slopes, initial_state, cu_seqlens, carried)
-        ctx.scale, ctx.path = scale, path
+        ctx.scale, ctx.path, ctx.prepared = scale, path, prepared
         ctx.set_materialize_grads(False)
         return o, final
 
@@ -40,11 +44,17 @@ class LightningAttention(torch.autograd.Function):
         """Gradients of q, k, v and initial_state, those that are needed."""
         q, k, v, slopes, initial_state, cu_seqlens, carried = ctx.saved_tensors
         needs = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[4])
+        again = torch.is_grad_enabled()  # create_graph=True
+        gradients = None
         with torch.no_grad():
-            given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
-            dq, dk, dv, d_initial = differentiate(given, upstream, d_final, needs, ctx.scale, ctx.path)
-        found = (dq, dk, dv, None, d_initial, None, None, None, None)
-        if torch.is_grad_enabled():  # create_graph=True
+            if ctx.prepared is not None:
+                gradients = ctx.prepared.differentiate((q, k, v, slopes), upstream, needs[:3])
+            if gradients is None:
+                given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
+                gradients = differentiate(given, upstream, d_final, needs, ctx.scale, ctx.path)
+        dq, dk, dv, *rest = gradients
+        found = (dq, dk, dv, None, *(rest or [None]), None, None, None, None, None)
+        if again:
             used = (q, k, v, initial_state, upstream, d_final)
             return tuple(None if x is None else SecondDerivative.apply(x, *used) for x in found)
         return found

@@ -7,15 +7,15 @@ import importlib.util
 import math
 
 import torch
-from torch.utils.weak import WeakIdKeyDictionary
+
+from .facts import facts_of
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 MIN_DIM = 16
 MAX_DIM = 256
 LARGEST_SCALE = 1e30  # the backward pass divides by scale in fp32
 MAX_TOKENS = 2**31 - 128  # positions are 32-bit, offsets 64-bit
-
-_checked_slopes = WeakIdKeyDictionary()  # tensor -> (version at which its values were found good, the least)
+LEAST = "least"  # a fact about slopes whose values were found good
 
 
 def check_attention(
@@ -73,12 +73,16 @@ def check_step(
         )
 
 
-def check_device(q: torch.Tensor) -> None:
-    """Raise RuntimeError unless the kernels can run where q is."""
+def check_triton() -> None:
+    """Raise RuntimeError unless Triton is installed."""
     if not _has_triton():
         raise RuntimeError(
             "lightning_attention needs the package triton, which is not installed: pip install triton"
         )
+
+
+def check_device(q: torch.Tensor) -> None:
+    """Raise RuntimeError unless the kernels can run where q is."""
     from .launch import kernels_are_interpreted
 
     if kernels_are_interpreted():
@@ -146,17 +150,12 @@ def _check_slopes(slopes: torch.Tensor, q: torch.Tensor, heads: int, *, values: 
         raise ValueError(
             f"slopes has values from {low} to {high}; allowed are finite values >= 0 (0: no decay)"
         )
-    _checked_slopes[slopes] = (_version(slopes), low)
+    facts_of(slopes)[LEAST] = low
 
 
 def least_slope(slopes: torch.Tensor) -> float | None:
     """The least of slopes where they were checked and have not changed since, else None."""
-    version, least = _checked_slopes.get(slopes, (None, None))
-    return least if version == _version(slopes) else None
-
-
-def _version(x: torch.Tensor) -> int:
-    return -1 if x.is_inference() else x._version
+    return facts_of(slopes).get(LEAST)
 
 
 def _check_scale(scale: float) -> None:

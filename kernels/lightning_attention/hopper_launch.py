@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,12 +12,75 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from .hopper_gradients import hopper_gradients_kernel
 from .hopper_walk import hopper_walk_kernel
-from .launch import Sequences, on_device, or_unread
+from .launch import Sequences, on_device, point
 from .variants import Variant
 
 BLOCK_T = 64
 STAGES = 2  # blocks in flight; a third gains nothing (LOG.md)
 Steps = tuple[int, int, int]  # rows from batch to batch, rows and columns from head to head
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """How TMA reads tensors of certain shapes and strides: as rows, one a token, in blocks of 64.
+
+    A token of a head lies at row `batch * steps[0] + head * steps[1] + token` and column `head * steps[2]`:
+    heads side by side in a row, or one after another.
+    """
+
+    steps: Steps
+    described: dict[str, Any]  # a descriptor without its tensor
+
+    def describe(self, x: torch.Tensor) -> Any:
+        """The descriptor of x; what its own constructor checks, `find_steps` has."""
+        descriptor = object.__new__(TensorDescriptor)
+        descriptor.__dict__.update(self.described, base=x)
+        return descriptor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HopperWalk:
+    """A walk made ready for tensors of certain shapes and strides, as `launch.Walk`."""
+
+    variant: Variant
+    num_programs: int
+    shape: tuple[int, ...]  # of o
+    rows: tuple[Rows, ...]  # of q, k, v and o
+    sizes: tuple[Any, ...]
+
+    def run(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pointers: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """o `[B, T, H, E]`; `pointers` are those of `launch.point`."""
+        o = torch.empty(self.shape, dtype=q.dtype, device=q.device)
+        described = [rows.describe(x) for rows, x in zip(self.rows, (q, k, v, o), strict=True)]
+        self.variant.launch(self.num_programs, q.device, *described, o, *pointers, *self.sizes)
+        return o
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HopperGradients:
+    """The pass of dk and dv made ready for tensors of certain shapes and strides."""
+
+    variant: Variant
+    num_programs: int
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]  # of dk and dv
+    rows: tuple[Rows, ...]  # of q, k, v, do, dk and dv
+    sizes: tuple[Any, ...]
+
+    def run(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        do: torch.Tensor,
+        pointers: tuple[torch.Tensor, ...],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """dk `[B, T, H, D]` and dv `[B, T, H, E]`; `pointers` are those of `launch.point`."""
+        dk, dv = (torch.empty(shape, dtype=q.dtype, device=q.device) for shape in self.shapes)
+        described = [rows.describe(x) for rows, x in zip(self.rows, (q, k, v, do, dk, dv), strict=True)]
+        self.variant.launch(self.num_programs, q.device, *described, dk, dv, *pointers, *self.sizes)
+        return dk, dv
 
 
 def launch_walk(
@@ -33,23 +97,11 @@ def launch_walk(
     transposed: bool = False,
 ) -> torch.Tensor:
     """A walk forwards, as `launch.launch_walk`: o `[B, T, H, E]`."""
-    batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
-    o = torch.empty(batch, num_tokens, heads, dim_out, dtype=q.dtype, device=q.device)
-    q_rows, q_steps = describe(q, dim)
-    k_rows, k_steps = describe(k, dim)
-    v_rows, v_steps = describe(v, dim_out // 2)
-    initial, has_initial = or_unread(initial, sequences)
-    final, has_final = or_unread(final, sequences)
+    q, k, v = (lay_out(x) for x in (q, k, v))
+    states = (int(initial is not None), int(final is not None), initial_factor, final_factor)
+    walk = bind_walk(q, k, v, sequences, states, transposed=transposed)
     with on_device(q):
-        _walk_variant(dim, dim_out, sequences.packed, transposed).launch(
-            *(sequences.shares.num_programs, q.device),
-            *(q_rows, k_rows, v_rows, describe(o, dim_out // 2)[0], o),
-            *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
-            *(or_unread(carried, sequences)[0], initial, final, *q_steps, *k_steps, *v_steps),
-            *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
-            *(sequences.scale, initial_factor, final_factor),
-        )
-    return o
+        return walk.run(q, k, v, point(sequences, carried, initial, final))
 
 
 def launch_gradients(
@@ -66,51 +118,92 @@ def launch_gradients(
     final_factor: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """dk `[B, T, H, D]` and dv `[B, T, H, E]`; `initial`, `final`: gradients of last and first state."""
-    batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
-    dk = torch.empty(batch, num_tokens, heads, dim, dtype=q.dtype, device=q.device)
-    dv = torch.empty(batch, num_tokens, heads, dim_out, dtype=q.dtype, device=q.device)
-    found: list[Any] = [describe(x, x.shape[-1]) for x in (q, k, v, do)]
-    initial, has_initial = or_unread(initial, sequences)
-    final, has_final = or_unread(final, sequences)
+    q, k, v, do = (lay_out(x) for x in (q, k, v, do))
+    states = (int(initial is not None), int(final is not None), initial_factor, final_factor)
+    gradients = bind_gradients(q, k, v, do, sequences, states)
     with on_device(q):
-        _gradients_variant(dim, dim_out, sequences.packed).launch(
-            *(sequences.shares.num_programs, q.device),
-            *(rows for rows, _ in found),
-            *(describe(dk, dim)[0], describe(dv, dim_out)[0], dk, dv),
-            *(sequences.slopes, sequences.shares.cuts, sequences.bounds),
-            *(or_unread(carried, sequences)[0], initial, final),
-            *(step for _, steps in found for step in steps),
-            *(sequences.num_sequences, num_tokens, heads, has_initial, has_final),
-            *(sequences.scale, initial_factor, final_factor),
-        )
-    return dk, dv
+        return gradients.run(q, k, v, do, point(sequences, carried, initial, final))
 
 
-def describe(x: torch.Tensor, columns: int) -> tuple[Any, Steps]:
-    """x `[B, T, H, D]` as rows, one a token, for TMA: blocks of 64 rows of `columns`; copied if it must be.
+def bind_walk(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    sequences: Sequences,
+    states: tuple[int, int, float, float] = (0, 0, 1.0, 1.0),
+    *,
+    transposed: bool = False,
+) -> HopperWalk:
+    """A walk over tensors that are laid out as these, as `launch.bind_walk`."""
+    batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
+    read = (_rows_of(q, dim), _rows_of(k, dim), _rows_of(v, dim_out // 2))
+    return HopperWalk(
+        variant=_walk_variant(dim, dim_out, sequences.packed, transposed),
+        num_programs=sequences.shares.num_programs,
+        shape=(batch, num_tokens, heads, dim_out),
+        rows=(*read, _dense_rows(batch * num_tokens, heads * dim_out, dim_out // 2)),
+        sizes=_sizes(read, sequences, heads, states),
+    )
 
-    A token of a head lies at row `batch * steps[0] + head * steps[1] + token` and column `head * steps[2]`:
-    heads side by side in a row, or one after another.
-    """
+
+def bind_gradients(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    do: torch.Tensor,
+    sequences: Sequences,
+    states: tuple[int, int, float, float] = (0, 0, 1.0, 1.0),
+) -> HopperGradients:
+    """The pass of dk and dv over tensors that are laid out as these."""
+    batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
+    read = tuple(_rows_of(x, x.shape[-1]) for x in (q, k, v, do))
+    written = (_dense_rows(batch * num_tokens, heads * columns, columns) for columns in (dim, dim_out))
+    return HopperGradients(
+        variant=_gradients_variant(dim, dim_out, sequences.packed),
+        num_programs=sequences.shares.num_programs,
+        shapes=((batch, num_tokens, heads, dim), (batch, num_tokens, heads, dim_out)),
+        rows=(*read, *written),
+        sizes=_sizes(read, sequences, heads, states),
+    )
+
+
+def _sizes(
+    read: tuple[Rows, ...], sequences: Sequences, heads: int, states: tuple[int, int, float, float]
+) -> tuple[Any, ...]:
+    return (
+        *(step for rows in read for step in rows.steps),
+        *(sequences.num_sequences, sequences.num_tokens, heads, *states[:2], sequences.scale, *states[2:]),
+    )
+
+
+def lay_out(x: torch.Tensor) -> torch.Tensor:
+    """x `[B, T, H, D]`, or a copy where TMA cannot read it."""
+    return x if find_steps(x) is not None else x.clone(memory_format=torch.contiguous_format)
+
+
+def _rows_of(x: torch.Tensor, columns: int) -> Rows:
     steps = find_steps(x)
-    if steps is None:
-        x = x.contiguous() if not x.is_contiguous() else x.clone()
-        steps = find_steps(x)
     assert steps is not None
     batch, num_tokens, heads, dim = x.shape
     rows = (batch - 1) * steps[0] + (heads - 1) * steps[1] + num_tokens
-    width = (heads - 1) * steps[2] + dim
     stride = x.stride(1) if num_tokens > 1 else heads * dim
-    described = object.__new__(TensorDescriptor)  # what its own constructor checks, find_steps has
-    described.__dict__.update(
-        base=x,
-        shape=[rows, width],
-        strides=[stride, 1],
-        block_shape=[BLOCK_T, columns],
-        layout=_layout(columns),
-        padding="zero",
-    )
-    return described, steps
+    return _rows(steps, rows, (heads - 1) * steps[2] + dim, stride, columns)
+
+
+def _dense_rows(rows: int, width: int, columns: int) -> Rows:
+    """Rows that a kernel writes: its own places, so no steps."""
+    return _rows((0, 0, 0), rows, width, width, columns)
+
+
+def _rows(steps: Steps, rows: int, width: int, stride: int, columns: int) -> Rows:
+    described = {
+        "shape": [rows, width],
+        "strides": [stride, 1],
+        "block_shape": [BLOCK_T, columns],
+        "layout": _layout(columns),
+        "padding": "zero",
+    }
+    return Rows(steps=steps, described=described)
 
 
 def find_steps(x: torch.Tensor) -> Steps | None:

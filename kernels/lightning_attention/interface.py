@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import types
+
 import torch
 
 from . import library  # noqa: F401 (registers torch.ops.lightning_attention)
-from .checks import DTYPES, check_attention, check_device, check_step
+from .checks import DTYPES, check_attention, check_device, check_step, check_triton
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 
@@ -57,21 +60,30 @@ def lightning_attention(
             q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state)
         )
         return o, final if output_final_state else None
-    check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
-    check_device(q)
-    from .autograd import LightningAttention, attend
-    from .paths import choose_path
-
-    given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state))
-    path = choose_path(q, v)
+    check_triton()
+    run = _modules()
+    simple = initial_state is None and cu_seqlens is None and not output_final_state
+    prepared = run.prepared.recall(q, k, v, slopes, scale) if simple else None
+    if prepared is None:
+        check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
+        check_device(q)
+        path = run.paths.choose_path(q, v)
+        if simple:
+            run.prepared.prepare(q, k, v, slopes, scale, path)
+    else:
+        path = prepared.path
     if torch.is_grad_enabled() and (
         q.requires_grad
         or k.requires_grad
         or v.requires_grad
         or (initial_state is not None and initial_state.requires_grad)
     ):
-        return LightningAttention.apply(*given, path)
-    return attend(*given, path)[:2]
+        given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state), path)
+        return run.autograd.LightningAttention.apply(*given, prepared)
+    if prepared is not None:
+        return prepared.attend(q, k, v, slopes), None
+    given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state), path)
+    return run.autograd.attend(*given)[:2]
 
 
 def lightning_attention_step(
@@ -102,11 +114,18 @@ def lightning_attention_step(
         ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
+    check_triton()
     check_step(q, k, v, slopes, state, scale, inplace)
     check_device(q)
-    from .step import launch_step
+    return _modules().step.launch_step(q, k, v, slopes, state, float(scale), inplace)
 
-    return launch_step(q, k, v, slopes, state, float(scale), inplace)
+
+@functools.cache
+def _modules() -> types.SimpleNamespace:
+    """The modules that import Triton, at the first call: the package itself can be imported without."""
+    from . import autograd, paths, prepared, step
+
+    return types.SimpleNamespace(autograd=autograd, paths=paths, prepared=prepared, step=step)
 
 
 def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:

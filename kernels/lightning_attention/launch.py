@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from triton.runtime.jit import JITFunction
 
-from .layout import choose_unit, densify, read_rows
+from .layout import choose_unit, count_strides, densify, lay_out
 from .shares import Shares, share_out
 from .states import carry_states_kernel, own_states_kernel
 from .tiles import Tile, choose_states_tile, choose_tile, pad_dim
@@ -120,8 +120,7 @@ def launch_carries(
     heads, dim, dim_out = *k.shape[2:], v.shape[-1]
     max_cuts = pad_dim(shares.num_programs + 1)
     found = _states_variants(k.dtype, dim, dim_out, _switches(k), backwards, sequences.packed, max_cuts)
-    k, k_strides = read_rows(k, found.unit)
-    v, v_strides = read_rows(v, found.unit)
+    k, v = lay_out(k, found.unit), lay_out(v, found.unit)
     inner_cuts = shares.num_programs - 1
     own = torch.empty(shares.num_programs + 1, PIECES, dim, dim_out, dtype=torch.float32, device=k.device)
     carried = torch.empty(shares.num_programs + 1, dim, dim_out, dtype=torch.float32, device=k.device)
@@ -131,7 +130,7 @@ def launch_carries(
         found.variant.launch(
             inner_cuts * PIECES * _ceil_div(dim_out, found.tile.block_e),
             *(k.device, k, v, sequences.slopes, shares.cuts, sequences.bounds, own),
-            *(*k_strides, *v_strides, *sizes),
+            *(*count_strides(k, found.unit), *count_strides(v, found.unit), *sizes),
         )
         found.carry.launch(
             inner_cuts * _ceil_div(dim * dim_out, CARRY_BLOCK),
@@ -139,6 +138,24 @@ def launch_carries(
             *(heads, shares.num_programs, has_initial, initial_factor),
         )
     return carried
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """A walk made ready for tensors of certain shapes and strides, which it reads in place."""
+
+    variant: Variant
+    num_programs: int
+    shape: tuple[int, ...]  # of o
+    sizes: tuple[Any, ...]  # the arguments behind the pointers
+
+    def run(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pointers: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """o `[B, T, H, E]`; `pointers` are those of `point`."""
+        o = torch.empty(self.shape, dtype=q.dtype, device=q.device)
+        self.variant.launch(self.num_programs, q.device, q, k, v, o, *pointers, *self.sizes)
+        return o
 
 
 def launch_walk(
@@ -156,24 +173,49 @@ def launch_walk(
     transposed: bool = False,
 ) -> torch.Tensor:
     """One walk: o `[B, T, H, E]`; `final` if given takes the last states (`[.., E, D]` if transposed)."""
+    unit = choose_unit(q.dtype, q.shape[-1], v.shape[-1])
+    q, k, v = (lay_out(x, unit) for x in (q, k, v))
+    states = (int(initial is not None), int(final is not None), initial_factor, final_factor)
+    walk = bind_walk(q, k, v, sequences, states, backwards=backwards, transposed=transposed)
+    with on_device(q):
+        return walk.run(q, k, v, point(sequences, carried, initial, final))
+
+
+def bind_walk(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    sequences: Sequences,
+    states: tuple[int, int, float, float] = (0, 0, 1.0, 1.0),
+    *,
+    backwards: bool = False,
+    transposed: bool = False,
+) -> Walk:
+    """A walk over tensors that are laid out as these; `states`: whether first and last are given, factors."""
     batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
     found = _walk_variant(q.dtype, dim, dim_out, _switches(q), backwards, transposed, sequences.packed)
-    q, q_strides = read_rows(q, found.unit)
-    k, k_strides = read_rows(k, found.unit)
-    v, v_strides = read_rows(v, found.unit)
-    o = torch.empty(batch, num_tokens, heads, dim_out, dtype=q.dtype, device=q.device)
-    initial, has_initial = or_unread(initial, sequences)
-    final, has_final = or_unread(final, sequences)
-    with on_device(q):
-        found.variant.launch(
-            sequences.shares.num_programs * _ceil_div(dim_out, found.tile.block_e),
-            *(q.device, q, k, v, o, sequences.slopes, sequences.shares.cuts, sequences.bounds),
-            *(or_unread(carried, sequences)[0], initial, final),
-            *(*q_strides, *k_strides, *v_strides, *read_rows(o, found.unit)[1]),
-            *(sequences.num_sequences, sequences.num_tokens, heads, has_initial, has_final),
-            *(sequences.scale, initial_factor, final_factor),
-        )
-    return o
+    of_o = (num_tokens * heads * dim_out, heads * dim_out, dim_out)
+    return Walk(
+        variant=found.variant,
+        num_programs=sequences.shares.num_programs * _ceil_div(dim_out, found.tile.block_e),
+        shape=(batch, num_tokens, heads, dim_out),
+        sizes=(
+            *(stride for x in (q, k, v) for stride in count_strides(x, found.unit)),
+            *(stride // found.unit for stride in of_o),
+            *(sequences.num_sequences, num_tokens, heads, *states[:2], sequences.scale, *states[2:]),
+        ),
+    )
+
+
+def point(
+    sequences: Sequences,
+    carried: torch.Tensor | None = None,
+    initial: torch.Tensor | None = None,
+    final: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """The tensors of a walk beside q, k, v and o: slopes, cuts, bounds and states, those given dense."""
+    states = (sequences.slopes if x is None else densify(x) for x in (carried, initial, final))
+    return sequences.slopes, sequences.shares.cuts, sequences.bounds, *states
 
 
 def on_device(x: torch.Tensor) -> contextlib.AbstractContextManager[None]:

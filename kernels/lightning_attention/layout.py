@@ -14,14 +14,9 @@ def choose_unit(dtype: torch.dtype, dim: int, dim_out: int) -> int:
     return math.gcd(ALIGNMENT_BYTES // dtype.itemsize, dim, dim_out)
 
 
-def read_rows(x: torch.Tensor, unit: int) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """x `[B, T, H, D]`, a copy where rows are not dense or begin off the unit, and its strides in units."""
-    if x.is_contiguous() and x.data_ptr() % ALIGNMENT_BYTES == 0:
-        by_batch, by_token, by_head, _ = x.stride()
-        return x, (by_batch // unit, by_token // unit, by_head // unit)
-    if not is_aligned(x, unit):
-        x = x.clone(memory_format=torch.contiguous_format)
-    return x, tuple(count_strides(x, unit))
+def lay_out(x: torch.Tensor, unit: int) -> torch.Tensor:
+    """x `[B, T, H, D]`, or a copy where rows are not dense or begin off the unit."""
+    return x if is_aligned(x, unit) else x.clone(memory_format=torch.contiguous_format)
 
 
 def densify(x: torch.Tensor) -> torch.Tensor:

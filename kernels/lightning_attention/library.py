@@ -39,6 +39,7 @@ def forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output `[B, T, H, E]` and final state, or an empty tensor; arguments as `lightning_attention`."""
     checks.check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
+    checks.check_triton()
     checks.check_device(q)
     from .autograd import attend
     from .paths import choose_path
@@ -90,6 +91,7 @@ def backward(
 
     States are made again from the inputs where decay is slow: how many there are is known when running only.
     """
+    checks.check_triton()
     checks.check_device(q)
     from .autograd import differentiate
     from .paths import choose_path

@@ -37,6 +37,11 @@ def force_path(path: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+def forced_path() -> str | None:
+    """The path of `force_path`, or None."""
+    return _forced.get()
+
+
 def choose_path(q: torch.Tensor, v: torch.Tensor) -> str:
     """The path for q `[B, T, H, D]` and v `[B, T, H, E]`: `hopper` where it can, else `plain`."""
     forced = _forced.get()

@@ -22,20 +22,25 @@ from collections.abc import Iterator
 import torch
 import triton
 import triton.language as tl
-from torch.utils.weak import WeakIdKeyDictionary
 
 from .checks import least_slope
+from .facts import facts_of
 
 GRAIN = tl.constexpr(64)  # cuts lie at multiples of this in their sequence
-LEAST_SHARE = 1024  # tokens of one head a program should have at the least
+LEAST_SHARE = 128  # tokens of one head a program should have at the least
+# Tokens of warm-up that are sooner walked than states are carried: as far as ALiBi's slowest head, 2^-8,
+# reaches back in 16 bit.
+LEAST_LIMIT = 5376
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
-WARM_UP_COST = 0.5  # a token of warm-up reads two tensors where a token of a walk moves four
+# A token of warm-up reads two tensors where a token of a walk moves four. It costs more than half as much: a
+# program that waits for memory waits as long for a block of two tensors as for one of four (LOG.md).
+WARM_UP_COST = 0.8
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
 # the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a last place is 2e-3, 2e-4 and 6e-8.
 REACH = {torch.bfloat16: 18.4, torch.float16: 20.8, torch.float32: 26.5}
 
 MOST_KEPT = 64  # shapes for one tensor of slopes
-_kept = WeakIdKeyDictionary()  # slopes -> (version, {key: Shares})
+SHARES = "shares"  # a fact about slopes: {key: Shares}
 _keeping: contextvars.ContextVar[bool] = contextvars.ContextVar("keeping", default=True)
 
 
@@ -60,7 +65,7 @@ def cut_kernel(
     num_heads: tl.int32,
     num_programs: tl.int32,
     rows_each: tl.int32,  # rows a program where no row is cut, else 0
-    limit: tl.int32,  # longest warm-up, tokens
+    limit: tl.int32,  # longest warm-up, tokens; a multiple of GRAIN
     reach,
     PACKED: tl.constexpr,
     COST: tl.constexpr,
@@ -121,7 +126,7 @@ def cut_kernel(
         ended, num_heads * num_sequences, tl.where(cut == 0, 0, row)
     )  # empty documents lie before 0
     position = tl.where(ended | (cut == 0), 0, position)
-    carried = reached > limit
+    carried = tl.minimum(reached, length) > limit
     before = tl.where(carried, -1, tl.minimum(reached, position))
     after = tl.where(carried, -1, tl.minimum(reached, length - position))
     whole = position == 0
@@ -150,10 +155,7 @@ def share_out(
     given = (slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
     if capturing or cu_seqlens is not None or slopes.is_inference() or not _keeping.get():
         return _cut(*given, least)
-    kept = _kept.get(slopes)
-    if kept is None or kept[0] != slopes._version:
-        kept = _kept[slopes] = (slopes._version, {})
-    key, known = given[2:], kept[1]
+    key, known = given[2:], facts_of(slopes).setdefault(SHARES, {})
     if key not in known:
         if len(known) >= MOST_KEPT:
             known.clear()
@@ -187,7 +189,7 @@ def _cut(
     packed, heads = cu_seqlens is not None, slopes.shape[0]
     line = heads * num_tokens * (1 if packed else num_sequences)
     num_programs, rows_each = choose_programs(heads * num_sequences, line, slots, packed=packed)
-    limit = max(int(GRAIN), line // num_programs)
+    limit = max(LEAST_LIMIT, line // num_programs // int(GRAIN) * int(GRAIN))
     cuts = torch.empty(num_programs + 1, 4, dtype=torch.int32, device=slopes.device)
     block = 16
     cut_kernel[(-(-(num_programs + 1) // block),)](
@@ -198,7 +200,8 @@ def _cut(
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),
     )
-    far = least is None or least * limit < REACH[dtype]  # of the slopes, where the host knows it
+    # Never False where the kernel, which divides in fp32, finds a longer window.
+    far = num_tokens > limit and (least is None or least * limit <= REACH[dtype] * 1.001)
     return Shares(cuts=cuts, num_programs=num_programs, carries=far and rows_each == 0 and num_programs > 1)
 
 

@@ -30,7 +30,11 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def force_shares(monkeypatch: pytest.MonkeyPatch):
-    """Call with a number: the work is then shared out among so many programs, whatever the device."""
+    """Call with a number: the work is then shared out among so many programs, whatever the device.
+
+    Warm-ups are then no longer than a share, so that short sequences carry states too.
+    """
     from lightning_attention import shares
 
+    monkeypatch.setattr(shares, "LEAST_LIMIT", 64)
     return lambda count: monkeypatch.setattr(shares, "choose_programs", lambda *args, **kwargs: (count, 0))

@@ -104,13 +104,15 @@ def check_far_end(device, *, batch, tokens, heads=16, dim=128):
 
 
 def count_variants():
-    from lightning_attention import launch
+    from lightning_attention import hopper_gradients, hopper_walk, states, step, walk
 
     kernels = (
-        launch.walk_kernel,
-        launch.segment_states_kernel,
-        launch.carry_states_kernel,
-        launch.step_kernel,
+        walk.walk_kernel,
+        states.own_states_kernel,
+        states.carry_states_kernel,
+        step.step_kernel,
+        hopper_walk.hopper_walk_kernel,
+        hopper_gradients.hopper_gradients_kernel,
     )
     return [sum(len(caches[0]) for caches in kernel.device_caches.values()) for kernel in kernels]
 

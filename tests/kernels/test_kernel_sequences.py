@@ -82,7 +82,7 @@ def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest)
     shares = read_cuts(slopes, sequences=sequences, tokens=tokens, slots=slots)
     cuts = shares.cuts.cpu()
     rows, positions, before, after = cuts.unbind(1)
-    assert len(cuts) == shares.num_programs + 1 <= slots + 1 or tokens * sequences < 1024 * slots
+    assert len(cuts) == shares.num_programs + 1 <= slots + 1 or tokens * sequences < 128 * slots
     places = rows.long() * tokens + positions
     assert places[0] == 0
     assert places[-1] == heads * sequences * tokens
@@ -98,6 +98,17 @@ def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest)
                 assert shares.carries
             else:
                 assert warm_up == there or warm_up >= reach[row // sequences]
+
+
+@pytest.mark.parametrize(
+    "reach", [14_800.0, 14_911.5, 14_975.9, 14_976.1, 14_990.0, 15_010.0, 15_056.0, 15_200.0]
+)
+def test_states_are_carried_wherever_a_cut_says_so(device, reach):
+    """A share of 15,000 tokens; windows just shorter and longer, which are rounded up to blocks."""
+    shares = read_cuts(torch.tensor([26.5 / reach], device=device), tokens=60_000, slots=4)
+    asked = bool((shares.cuts[:, 2:] < 0).any())
+    assert shares.carries or not asked
+    assert asked == (reach > 14_976)
 
 
 @pytest.mark.parametrize("sequences", [1, 3])
@@ -121,7 +132,8 @@ def test_shares_are_even_where_rows_do_not_fill_the_card():
     assert choose_programs(128, 128 * 16384, 132) == (128, 1)
     assert choose_programs(144, 144 * 14563, 132) == (132, 0)
     assert choose_programs(1, 100, 132) == (1, 1)
-    assert choose_programs(16, 16 * 1024, 132) == (16, 1)
+    assert choose_programs(16, 16 * 128, 132) == (16, 1)
+    assert choose_programs(16, 16 * 1024, 132) == (128, 0)
     for num_rows in range(1, 600):
         programs, each = choose_programs(num_rows, num_rows * 65536, 132)
         assert programs >= min(100, 64 * num_rows)
