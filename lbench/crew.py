@@ -22,13 +22,14 @@ class Crew:
         self._started: set[str] = set()
 
     def summon(self, backends: Collection[str]) -> None:
-        """Lets processes begin, so many at once as there are cores: their imports then run side by side.
+        """Lets processes begin, so many at once as there are cores: they then get ready side by side.
 
         For a time in which nothing is sampled.
         """
         for backend in list(backends)[: os.cpu_count() or 1]:
             if backend not in self._workers:
                 self._workers[backend] = self._make()
+                self._workers[backend].send({"do": "start", "device": self._device})
 
     def start(self, backend: str, timeout_s: float = START_TIMEOUT_S) -> float:
         """Sees to it that a backend's worker is ready for a request; the seconds that took.
@@ -40,7 +41,7 @@ class Crew:
         started = time.perf_counter()
         self.summon([backend])
         try:
-            self._workers[backend].ask({"do": "start", "device": self._device}, timeout_s)
+            self._workers[backend].receive(timeout_s)
         except BaseException:
             self.dismiss([backend])
             raise

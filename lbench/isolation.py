@@ -32,6 +32,12 @@ class TimedOut(Exception):
 class Worker(Protocol):
     """Something that answers requests."""
 
+    def send(self, request: dict[str, Any]) -> None:
+        """Hands over a request, whose answer `receive` then waits for."""
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """The answer to what was sent; raises Died or TimedOut."""
+
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """The answer; raises Died or TimedOut."""
 
@@ -41,6 +47,14 @@ class Worker(Protocol):
 
 class InProcessWorker:
     """Answers in this process: for tests and debuggers. Enforces no time limit."""
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Keeps the request until its answer is asked for."""
+        self._request = request
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """The answer to what was sent."""
+        return self.ask(self._request, timeout_s)
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """The answer, after a round trip through JSON as a process would give it."""
@@ -96,10 +110,17 @@ class ProcessWorker:
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Sends one request and waits for its answer; ends the process where it gives none."""
-        line = None
+        self.send(request)
+        return self.receive(timeout_s)
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Sends one request; that the process is gone shows when its answer is waited for."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._requests, f"{json.dumps(request)}\n".encode())
-            line = self._answer(timeout_s)
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """Waits for the answer to what was sent; ends the process where it gives none."""
+        line = self._answer(timeout_s)
         if line is None:
             raise Died(self._last_words())
         result: dict[str, Any] = json.loads(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,14 @@ def test_a_power_law_is_continued(exponent: float) -> None:
     wall_s = predicted_wall_s(case_at(65536), rows, STOPPING)
     call_s = 0.1 * 64**exponent * 1.0045  # the median of a row's samples
     assert wall_s == pytest.approx((STOPPING.calls(call_s) + CHECK_CALLS) * call_s + 0.1, rel=1e-6)
+
+
+def test_what_the_first_case_of_a_process_spent_on_verification_is_not_taken_to_grow() -> None:
+    cold = dataclasses.replace(make_row(seq_len=1024, time_ms=0.05), verify_s=0.9)
+    wall_s = predicted_wall_s(case_at(65536), [cold], STOPPING)
+    assert wall_s is not None
+    assert wall_s < 2
+    assert reason_to_skip(case_at(65536), [cold], STOPPING, 40, None, True) is None
 
 
 def test_memory_counts_the_inputs() -> None:

@@ -26,16 +26,13 @@ class LightningAttention(torch.autograd.Function):
         scale: float,
         output_final_state: bool,
         path: str,
-        prepared: Prepared | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Output `[B, T, H, E]` and the final state or None; `prepared` is what was for a call like this."""
-        if prepared is not None:
-            o, final, carried = prepared.attend(q, k, v, slopes), None, None
-        else:
-            given = (q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, path)
-            o, final, carried = attend(*given)
+        """Output `[B, T, H, E]` and the final state or None."""
+        o, final, carried = attend(
+            q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, path
+        )
         ctx.save_for_backward(q, k, v, slopes, initial_state, cu_seqlens, carried)
-        ctx.scale, ctx.path, ctx.prepared = scale, path, prepared
+        ctx.scale, ctx.path = scale, path
         ctx.set_materialize_grads(False)
         return o, final
 
@@ -44,20 +41,44 @@ class LightningAttention(torch.autograd.Function):
         """Gradients of q, k, v and initial_state, those that are needed."""
         q, k, v, slopes, initial_state, cu_seqlens, carried = ctx.saved_tensors
         needs = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[4])
-        again = torch.is_grad_enabled()  # create_graph=True
-        gradients = None
         with torch.no_grad():
-            if ctx.prepared is not None:
-                gradients = ctx.prepared.differentiate((q, k, v, slopes), upstream, needs[:3])
-            if gradients is None:
-                given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
-                gradients = differentiate(given, upstream, d_final, needs, ctx.scale, ctx.path)
-        dq, dk, dv, *rest = gradients
-        found = (dq, dk, dv, None, *(rest or [None]), None, None, None, None, None)
-        if again:
-            used = (q, k, v, initial_state, upstream, d_final)
-            return tuple(None if x is None else SecondDerivative.apply(x, *used) for x in found)
+            given = (q, k, v, slopes, initial_state, cu_seqlens, carried)
+            dq, dk, dv, d_initial = differentiate(given, upstream, d_final, needs, ctx.scale, ctx.path)
+        found = (dq, dk, dv, None, d_initial, None, None, None, None)
+        return _once(found, (q, k, v, initial_state, upstream, d_final))
+
+
+class PreparedAttention(torch.autograd.Function):
+    """The same for a call that was prepared: one with fewer arguments, since autograd goes over each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, prepared: Prepared
+    ) -> torch.Tensor:
+        """Output `[B, T, H, E]`."""
+        ctx.save_for_backward(q, k, v, slopes)
+        ctx.prepared = prepared
+        return prepared.attend(q, k, v, slopes)
+
+    @staticmethod
+    def backward(ctx: Any, do: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of q, k and v, those that are needed."""
+        q, k, v, slopes = ctx.saved_tensors
+        prepared, needs = ctx.prepared, ctx.needs_input_grad[:3]
+        with torch.no_grad():
+            found = prepared.differentiate((q, k, v, slopes), do, needs)
+            if found is None:
+                given = (q, k, v, slopes, None, None, None)
+                scale, path = prepared.sequences.scale, prepared.path
+                found = differentiate(given, do, None, (*needs, False), scale, path)[:3]
+        return _once((*found, None, None), (q, k, v, do))
+
+
+def _once(found: tuple[Any, ...], used: tuple[torch.Tensor | None, ...]) -> tuple[Any, ...]:
+    """The gradients that were found; under create_graph=True such as raise if they are differentiated."""
+    if not torch.is_grad_enabled():
         return found
+    return tuple(None if x is None else SecondDerivative.apply(x, *used) for x in found)
 
 
 class SecondDerivative(torch.autograd.Function):

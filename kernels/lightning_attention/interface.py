@@ -64,25 +64,18 @@ def lightning_attention(
     run = _modules()
     simple = initial_state is None and cu_seqlens is None and not output_final_state
     prepared = run.prepared.recall(q, k, v, slopes, scale) if simple else None
-    if prepared is None:
-        check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
-        check_device(q)
-        path = run.paths.choose_path(q, v)
-        if simple:
-            run.prepared.prepare(q, k, v, slopes, scale, path)
-    else:
-        path = prepared.path
-    if torch.is_grad_enabled() and (
-        q.requires_grad
-        or k.requires_grad
-        or v.requires_grad
-        or (initial_state is not None and initial_state.requires_grad)
-    ):
-        given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state), path)
-        return run.autograd.LightningAttention.apply(*given, prepared)
     if prepared is not None:
+        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+            return run.autograd.PreparedAttention.apply(q, k, v, slopes, prepared), None
         return prepared.attend(q, k, v, slopes), None
+    check_attention(q, k, v, slopes, scale, initial_state, cu_seqlens)
+    check_device(q)
+    path = run.paths.choose_path(q, v)
+    if simple:
+        run.prepared.prepare(q, k, v, slopes, scale, path)
     given = (q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state), path)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, initial_state)):
+        return run.autograd.LightningAttention.apply(*given)
     return run.autograd.attend(*given)[:2]
 
 

@@ -39,12 +39,12 @@ class Prepared:
     def differentiate(
         self,
         tensors: tuple[torch.Tensor, ...],
-        do: torch.Tensor | None,
-        needs: tuple[bool, bool, bool],
+        do: torch.Tensor,
+        needs: tuple[bool, ...],
     ) -> tuple[torch.Tensor | None, ...] | None:
         """Gradients of q, k and v (`tensors`: these and slopes), or None where not prepared for them."""
         q, k, v, slopes = tensors
-        if do is None or not all(needs) or _is_capturing(q):
+        if not all(needs) or _is_capturing(q):
             return None
         key = (do.stride(), do.data_ptr() & UNALIGNED)
         if key not in self.gradients:

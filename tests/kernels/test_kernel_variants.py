@@ -52,7 +52,7 @@ def run(
     rows = documents or B
     state = make(rows, H, D, E, dtype=torch.float32) if initial else None
     cu = torch.empty(documents + 1, dtype=torch.int32, device="meta") if documents else None
-    o, last = LightningAttention.apply(q, k, v, slopes, state, cu, scale, final, "plain", None)
+    o, last = LightningAttention.apply(q, k, v, slopes, state, cu, scale, final, "plain")
     outputs = [x for x in (o, last) if x is not None]
     inputs = [x for x in (q, k, v, state) if x is not None]
     torch.autograd.grad(outputs, inputs, [torch.empty_like(x) for x in outputs])
