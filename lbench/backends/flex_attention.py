@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,24 @@ BLOCK = 128
 
 
 def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
-    """`flex_attention` compiled for this very length, which is where FlexAttention is fastest.
+    """`flex_attention` compiled for this very case, which is where FlexAttention is fastest.
 
     The price is a compilation for each length; it falls into the first call and shows as compile_s.
-    Compiled code of earlier lengths is dropped first and graph breaks are errors: past torch's limit of
+    """
+    compiled, mask = _compile(case)
+    grouped = case.kv_heads != case.heads
+
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return compiled(q, k, v, block_mask=mask, enable_gqa=grouped)
+
+    return forward
+
+
+@functools.lru_cache(maxsize=1)
+def _compile(case: Case) -> tuple[Any, Any]:
+    """The compiled function and its mask, the same in every round of a case.
+
+    Compiled code of earlier cases is dropped first and graph breaks are errors: past torch's limit of
     recompilations it would else run uncompiled, in silence.
     """
     import torch
@@ -29,13 +44,7 @@ def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
     # A graph kept for many backward passes must keep its buffers.
     torch._functorch.config.donated_buffer = case.pass_name != "bwd"
     compiled = torch.compile(flex_attention, dynamic=False, fullgraph=True)
-    grouped = case.kv_heads != case.heads
-    mask = causal_block_mask(case.seq_len, case.device)
-
-    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return compiled(q, k, v, block_mask=mask, enable_gqa=grouped)
-
-    return forward
+    return compiled, causal_block_mask(case.seq_len, case.device)
 
 
 def causal_block_mask(seq_len: int, device: str) -> Any:
