@@ -114,9 +114,9 @@ def prepare(
     outcome["first_call_s"] = stages.spent["compile"]
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = take_ledger(work, device)
+    with stages.enter("verification", "verify"):
         first = attest.digest(work.outputs(result))
         del result
-    with stages.enter("verification", "verify"):
         outcome["inputs_id"] = attest.inputs_id(work)
         again = attest.call_again(work, first, device)
         outcome["deterministic"] = again.deterministic

@@ -25,8 +25,8 @@ from lbench.protocol import Protocol, Stopping
 from lbench.timers import Turn
 
 PR_SET_PDEATHSIG = 1
-CLEARED_BYTES_PER_S = 2e11
-"""At which a driver clears memory that was given back, at the least (H100: LOG.md)."""
+CLEARED_BYTES_PER_S = 4e11
+"""At which the driver clears memory that was given back: an H100 needs 2.5 ms a GiB (LOG.md)."""
 _process = Process()
 
 
@@ -126,8 +126,9 @@ def _guarded(device: str, measure: Callable[[Outcome], None]) -> Outcome:
         outcome |= {"verdict": verdict, "reason": reason}
     with stages.enter("clearing up", "free"):
         _settle()
-        if device.startswith("cuda"):
-            _give_memory_back()
+        freed_bytes = _give_memory_back() if device.startswith("cuda") else 0
+    with stages.enter("clearing up", "warm_up"):  # of whose turn is next
+        time.sleep(freed_bytes / CLEARED_BYTES_PER_S)
     return outcome | {"spent": {name: round(seconds, 6) for name, seconds in stages.spent.items()}}
 
 
@@ -147,13 +148,13 @@ def _use(device: str) -> None:
         torch.cuda.set_device(device)
 
 
-def _give_memory_back() -> None:
-    """Returns the device's memory and waits while the driver clears it, which takes bandwidth from others."""
+def _give_memory_back() -> int:
+    """Returns the device's memory: so many bytes, which the driver then clears at others' cost."""
     import torch
 
     held_bytes = torch.cuda.memory_reserved()
     torch.cuda.empty_cache()
-    time.sleep((held_bytes - torch.cuda.memory_reserved()) / CLEARED_BYTES_PER_S)
+    return held_bytes - torch.cuda.memory_reserved()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

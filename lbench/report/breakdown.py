@@ -10,13 +10,13 @@ MEASURING = {
     "verify": "verification",
     "warm_up": "warm-up",
     "sampling": "sampling",
+    "energy": "sampling of energy",
 }
 """What a sweep is for, and the price of it; the rest should stay a small part."""
 OTHER = {
     "build": "inputs",
     "memory": "memory pass",
     "attest": "kernels' names",
-    "energy": "energy",
     "free": "giving memory back",
     "lost": "workers lost",
 }
