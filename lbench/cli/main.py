@@ -17,6 +17,7 @@ from lbench.cli import (
     frontier,
     merge,
     plot,
+    profile,
     report,
     run,
     show,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("frontier")(frontier.command)
+app.command("profile")(profile.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("show")(show.command)
