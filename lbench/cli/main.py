@@ -19,6 +19,7 @@ from lbench.cli import (
     plot,
     profile,
     report,
+    roofline,
     run,
     show,
     table,
@@ -41,6 +42,7 @@ app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("frontier")(frontier.command)
 app.command("profile")(profile.command)
+app.command("roofline")(roofline.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("show")(show.command)

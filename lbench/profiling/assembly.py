@@ -70,7 +70,7 @@ def read(folder: Path) -> list[Compiled]:
     try:
         told = json.loads((folder / FILE).read_text(encoding="utf-8"))["kernels"]
         made = [_compiled(entry, folder) for entry in told]
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder.name}/{FILE} cannot be read: {type(error).__name__}: {error}") from error
     return list({repr(one): one for one in made}.values())
 

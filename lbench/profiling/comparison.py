@@ -12,8 +12,8 @@ from rich.text import Text
 
 from lbench import backends
 from lbench.profiling.analysis import Analysis
+from lbench.profiling.forms import plain_table
 from lbench.profiling.kernels import Kernel
-from lbench.profiling.show import plain_table
 
 MOST_NAMED = 3
 NAMED_SHARE = 0.1

@@ -1,4 +1,4 @@
-"""Fairness: what was seen in the timed region that is no part of the mechanism, or that others need not pay."""
+"""Fairness: what was seen in the timed region that is no part of the mechanism, or that others are spared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many warps of a kernel fit on a multiprocessor at once: the card's limits against what a block takes."""
+"""How many warps of a kernel fit on a multiprocessor at once, by the card's limits and what a block takes."""
 
 from __future__ import annotations
 

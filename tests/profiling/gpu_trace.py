@@ -1,4 +1,4 @@
-"""A trace as torch.profiler writes it on a GPU: two calls, each a cast, a walk, a backward kernel and a fill."""
+"""A trace as torch.profiler writes it on a GPU: two calls, each a cast, a walk, a copy and a backward."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _call(at: float, ids: int, late_us: float) -> list[dict[str, Any]]:
         _host("cudaStreamSynchronize", "cuda_runtime", at + 160, 30, ENGINE),
         # The device is done at ran + 172; the host comes late.
         *_launched(
-            "cuLaunchKernelEx", "walk_kernel", ran + 172 + late_us - 5, ran + 174 + late_us, 300, ids + 4, ENGINE,
+            "cuLaunchKernelEx", "walk_kernel", ran + 167 + late_us, ran + 174 + late_us, 300, ids + 4, ENGINE,
             triton=True,
         ),
     ]  # fmt: skip

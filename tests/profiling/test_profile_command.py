@@ -154,12 +154,17 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     walk = ("walk_kernel", "(128, 1, 1)", WALK)
     ours = kept_on_gpu(tmp_path / "ours", "lightning_triton", [walk, walk])
     theirs = kept_on_gpu(
-        tmp_path / "theirs", "lightning_authors", [walk, ("_bwd_inter_kernel", "(16, 1, 1)", LATE)], slower=1.5
+        tmp_path / "theirs",
+        "lightning_authors",
+        [walk, ("_bwd_inter_kernel", "(16, 1, 1)", LATE)],
+        slower=1.5,
     )
     return ours, theirs
 
 
-def test_output_of_a_gpus_tools_is_shown(two: tuple[Path, Path], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_of_a_gpus_tools_is_shown(
+    two: tuple[Path, Path], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     code, out, _ = cli("profile", "--reparse", two[1])
     assert code == 0
@@ -180,10 +185,14 @@ def test_two_profiles_kernel_by_kernel(two: tuple[Path, Path], cli: Cli) -> None
     code, out, _ = cli("profile", "--compare", *two, "--json")
     assert code == 0
     told = json.loads(out)
-    sides = [sum(pair[side]["time_ms"] for pair in told["pairs"] if pair[side]) for side in ("first", "second")]
+    sides = [
+        sum(pair[side]["time_ms"] for pair in told["pairs"] if pair[side]) for side in ("first", "second")
+    ]
     assert sum(pair["difference_ms"] for pair in told["pairs"]) == pytest.approx(sides[1] - sides[0])
     (sentence,) = told["told"]
-    assert sentence.startswith("lightning-attn (authors) takes 1.32 times the kernel time of Lightning (ours, Triton)")
+    assert sentence.startswith(
+        "lightning-attn (authors) takes 1.32 times the kernel time of Lightning (ours, Triton)"
+    )
     assert "_bwd_inter_kernel 0.45 ms" in sentence
     assert "16 blocks leave" in sentence
     code, out, _ = cli("profile", "--compare", two[0], two[0])
