@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,9 @@ def command(
     ncu: Annotated[bool, typer.Option("--ncu", help="Let Nsight Compute count in every kernel.")] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Break the peak down by call site.")] = False,
     triton: Annotated[bool, typer.Option("--triton", help="Keep PTX and SASS of Triton kernels.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default a new one in profiles/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, of several cases the one around theirs; else in profiles/.")
+    ] = None,
     reparse: Annotated[
         Path | None, typer.Option(help="Read a kept profile again; needs no GPU.", show_default=False)
     ] = None,
@@ -50,15 +53,21 @@ def command(
         _compare(*compare, as_json)
         return
     if reparse is not None:
+        _export_again(reparse)
         _show([reparse], as_json)
         return
     wanted = [name for name, asked in (("ncu", ncu), ("memory", memory), ("triton", triton)) if asked]
     chosen = _chosen(cases, row)
-    if out is not None and (len(chosen) > 1 or out.exists()):
-        raise UsageError(f"--out {out}: give it with one case, and a folder that is not there yet")
-    taken, failed = _take(chosen, wanted, device, out, cell_timeout or TIMEOUT_S, in_process)
-    _show(taken, as_json)
-    if failed:
+    if out is not None and out.exists():
+        raise UsageError(f"--out {out} exists; choose another folder, nothing is overwritten")
+    taken, done = _take(chosen, wanted, device, out, cell_timeout or TIMEOUT_S, in_process), []
+    for folder in taken:
+        done.append(folder)
+        if not as_json:
+            _show([folder], as_json)
+    if as_json:
+        _show(done, as_json)
+    if len(done) < len(chosen):
         raise typer.Exit(1)
 
 
@@ -94,8 +103,8 @@ def _take(
     out: Path | None,
     timeout_s: float,
     in_process: bool,
-) -> tuple[list[Path], bool]:
-    """The folders that were filled, and whether a case could not be profiled."""
+) -> Iterator[Path]:
+    """The folders as they are filled; a case that could not be profiled is told, and left out."""
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
     from lbench.profiling.session import NotProfiled, Session
@@ -105,43 +114,42 @@ def _take(
         raise UsageError("--device replay: a replay runs no kernel; --reparse reads a kept profile")
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device or cases[0].device, make_worker)
-    taken, failed = [], False
     for case in cases:
         _check_device(case, found)
+        own = new_folder(case, out or Path("profiles")) if out is None or len(cases) > 1 else out
         session = Session(
             case=case,
             device=found,
-            folder=out or new_folder(case),
+            folder=own,
             wanted=wanted,
             timeout_s=timeout_s,
             make_worker=make_worker,
         )
         try:
             session.take(functools.partial(_tell, case.key))
-            _draw(session.folder)
-            taken.append(session.folder)
         except NotProfiled as error:
             print(f"lbench: {case.key} was not profiled: {error}", file=sys.stderr)
-            failed = True
-    return taken, failed
+        else:
+            _draw(own)
+            yield own
 
 
 def _tell(key: str, doing: str) -> None:
     print(f"{key}: {doing}", file=sys.stderr, flush=True)
 
 
-def new_folder(case: Case) -> Path:
-    """A folder in `profiles/` that is not there yet, named by its case."""
+def new_folder(case: Case, around: Path) -> Path:
+    """A folder in another that is not there yet, named by its case."""
     import datetime
     import re
 
     backend = re.sub(r"[^0-9A-Za-z_.-]+", "-", case.backend).strip("-")
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{backend}-{case.pass_name}-b{case.batch}-t{case.seq_len}-{stamp}"
-    folder, number = Path("profiles") / name, 1
+    folder, number = around / name, 1
     while folder.exists():
         number += 1
-        folder = Path("profiles") / f"{name}-{number}"
+        folder = around / f"{name}-{number}"
     return folder
 
 
@@ -162,6 +170,16 @@ def _draw(folder: Path) -> None:
         draw(folder)
     except (ValueError, KeyError, OSError) as error:
         print(f"lbench: no figure of the memory: {error}", file=sys.stderr)
+
+
+def _export_again(folder: Path) -> None:
+    """The raw page of a report that was brought here without it, where ncu is at hand."""
+    from lbench.profiling import folder as folders
+    from lbench.profiling import nsight
+
+    to_do = (folder / folders.REPORT).is_file() and not (folder / folders.NCU).is_file()
+    if to_do and (why := nsight.export(folder, TIMEOUT_S)):
+        print(f"lbench: {why}", file=sys.stderr)
 
 
 def _show(taken: list[Path], as_json: bool) -> None:

@@ -96,10 +96,11 @@ def analyse(kept: Kept) -> Analysis:
     found: dict[str, Any] = {}
 
     def part(name: str, path: str, make: Callable[[], None]) -> None:
-        if name in missing or not (kept.folder / path).exists():
+        if not (kept.folder / path).exists():
             return
         try:
             make()
+            missing.pop(name, None)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             missing[name] = (
                 str(error) if isinstance(error, trace.Unreadable) else f"{path} is not as expected: {error}"
@@ -107,7 +108,7 @@ def analyse(kept: Kept) -> Analysis:
 
     def compiled() -> None:
         found["compiled"] = tuple(assembly.read(kept.folder / folder.TRITON))
-        facts["tf32_kernels"] = {one.name: one.instructions.get("TF32", 0) for one in found["compiled"]}
+        facts["tf32_kernels"] = {one.name: one.tf32 for one in found["compiled"]}
 
     def traced() -> None:
         read = trace.read(kept.folder / folder.TRACE)

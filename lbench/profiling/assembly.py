@@ -58,6 +58,8 @@ class Compiled:
     """sass | ptx; empty where no code was kept."""
     shapes: tuple[str, ...] = ()
     """Of matrix products in the PTX, the most frequent first."""
+    tf32: bool = False
+    """Whether its products round to TF32."""
     problems: tuple[str, ...] = ()
 
     def has(self, what: str) -> bool | None:
@@ -117,5 +119,6 @@ def _compiled(entry: Mapping[str, Any], folder: Path) -> Compiled:
         instructions=counts if source else {},
         source=source,
         shapes=tuple(name for name, _ in shapes.most_common(3)),
+        tf32=bool(entry.get("tf32")),
         problems=tuple(problems),
     )

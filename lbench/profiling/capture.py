@@ -43,14 +43,16 @@ def record(
     clock.wait()
     found: dict[str, Any] = {"calls": count, "times_ms": times_ms, "card": card_of(device)}
     parts = {"trace": _guarded(lambda: _trace(work, clock, device, folder / TRACE, count))}
-    parts["facts"] = _guarded(lambda: found.update(facts=facts_of(work, device)))
+    facts: dict[str, Any] = {}
+    parts["facts"] = _guarded(lambda: facts.update(facts_of(work, device)))
+    parts["count of products"] = _guarded(lambda: facts.update(_products(work)))
     if device.startswith("cuda"):
         parts["triton"] = _guarded(lambda: compiled.keep(work, folder / TRITON, "triton" in wanted))
     elif "triton" in wanted:
         parts["triton"] = "Triton kernels run on a GPU; this is a CPU"
     if "memory" in wanted:
         parts["memory"] = _guarded(lambda: _allocations(work, device, folder))
-    return found | {"parts": parts}
+    return found | {"facts": facts, "parts": parts}
 
 
 def facts_of(work: Any, device: str) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def facts_of(work: Any, device: str) -> dict[str, Any]:
         from lbench.clock import l2_bytes
 
         facts["l2_bytes"] = l2_bytes(device)
-    return facts | _products(work)
+    return facts
 
 
 def _products(work: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from lbench.profiling.allocations import short_path
 
 FILE = "kernels.json"
 KEPT = ("ptx", "ttgir")
+MOST_KERNELS = 40
+"""Where the hook was passed by, all that autotuning tried is there."""
 
 
 def keep(work: Any, folder: Path, with_code: bool = True) -> None:
@@ -31,7 +33,7 @@ def keep(work: Any, folder: Path, with_code: bool = True) -> None:
         raise LookupError("the call launched no Triton kernel")
     folder.mkdir(parents=True, exist_ok=True)
     told = []
-    for number, kernel in enumerate(launched):
+    for number, kernel in enumerate(launched[:MOST_KERNELS]):
         name = f"{number:02d}-{re.sub(r'[^0-9A-Za-z_.-]', '_', kernel.name)[:60]}"
         told.append(describe(kernel) | {"code": _keep_code(kernel, folder, name) if with_code else {}})
     (folder / FILE).write_text(json.dumps({"seen_launched": bool(handles), "kernels": told}, indent=1))
@@ -49,6 +51,7 @@ def describe(kernel: Any) -> dict[str, Any]:
         "shared_bytes": getattr(metadata, "shared", None),
         "registers": getattr(kernel, "n_regs", None),
         "spills": getattr(kernel, "n_spills", None),
+        "tf32": ".tf32" in str(kernel.asm.get("ptx", "")),
         "target": str(getattr(getattr(metadata, "target", None), "arch", "")),
     }
 
@@ -96,7 +99,9 @@ def _listening(handles: set[Any]) -> Iterator[None]:
     """Collects the handles of the kernels that Triton launches."""
 
     def heard(metadata: Any) -> None:
-        handles.add(metadata.get().get("function"))
+        # `get` would let kernels compute what they tell of themselves, which may fail.
+        told = getattr(metadata, "data", None)
+        handles.add((told if isinstance(told, dict) else metadata.get()).get("function"))
 
     hooks: Any = None
     with contextlib.suppress(ImportError, AttributeError):

@@ -44,6 +44,8 @@ METRICS = (
 MOST_LAUNCHES = 100
 """Kernels that are watched; each is replayed many times."""
 PERSONAL = ("Process ID", "Process Name", "Host Name")
+PROGRAM = re.compile(r" \(/[^)\n]*\)")
+"""Where ncu's log names the program it watched."""
 UNKNOWN_METRIC = re.compile(r"Failed to find metric (?:regex:\^?)?([A-Za-z0-9_]+)")
 INSTALL = "install Nsight Compute (package cuda-nsight-compute of the CUDA toolkit) or put ncu into PATH"
 
@@ -113,7 +115,7 @@ def watch(
         if not unknown or len(left) == len(metrics):
             break
         metrics = left
-    (folder / LOG).write_text(said, encoding="utf-8")
+    (folder / LOG).write_text(PROGRAM.sub("", said), encoding="utf-8")
     if not (folder / REPORT).is_file():
         return why(said, code)
     return export(folder, timeout_s, run, ncu)

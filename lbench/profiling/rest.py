@@ -14,6 +14,8 @@ from lbench.profiling.trace import RUNTIME, Event, Trace
 
 HOST_GAP = "gap: the host was late"
 DEVICE_GAP = "gap: between kernels"
+ON_GPU = 1
+"""How torch's allocations name a device of that type."""
 ALLOCATOR = re.compile(r"^cu(da)?(Malloc|Free|Mem(Alloc|Free|Create|Release|Map|Unmap|AddressReserve))")
 SYNCHRONIZES = re.compile(r"^cu(da)?(Stream|Device|Event|Ctx)Synchronize|^cu(da)?Memcpy(?!.*Async)")
 
@@ -43,7 +45,8 @@ class Rest:
 def rest(trace: Trace) -> Rest:
     """The parts of a call; of a trace without device events, those of its operators."""
     calls = len(trace.calls)
-    taken = [event.args.get("Bytes", 0) for event in trace.allocations]
+    on_gpu = [event for event in trace.allocations if event.args.get("Device Type") == ON_GPU]
+    taken = [event.args.get("Bytes", 0) for event in on_gpu or trace.allocations]
     taken = [size for size in taken if size > 0]
     parts = _device_parts(trace) if trace.device else _host_parts(trace)
     driver: dict[str, list[float]] = defaultdict(list)

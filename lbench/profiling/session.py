@@ -57,11 +57,13 @@ class Session:
         with preflight.hold(self.device.uuid or self.device.device):
             telling("verifying and recording")
             outcome = self._recorded()
-            parts = dict(outcome["profile"]["parts"])
+            document = self._document(outcome)
+            folders.write(self.folder, document)
             if "ncu" in self.wanted:
                 telling("Nsight Compute replays every kernel")
-                parts["ncu"] = self._watched()
-        folders.write(self.folder, self._document(outcome) | {"parts": parts})
+                # Written before and after: what there is survives an end in between.
+                folders.write(self.folder, _with_part(document, "ncu", "it was ended before it was done"))
+                folders.write(self.folder, _with_part(document, "ncu", self._watched()))
         return folders.read(self.folder)
 
     def _recorded(self) -> dict[str, Any]:
@@ -107,3 +109,7 @@ class Session:
             **{name: outcome[name] for name in GIVEN_ON if name in outcome},
             **outcome["profile"],
         }
+
+
+def _with_part(document: dict[str, Any], part: str, why: str) -> dict[str, Any]:
+    return {**document, "parts": {**document["parts"], part: why}}

@@ -85,7 +85,12 @@ def of_events(events: Iterable[Mapping[str, Any]]) -> Trace:
     if not calls:
         raise Unreadable("the trace holds no call of the workload; the profiler was not there when it ran")
     within = nested(_placed(host, calls))
-    launches = {one.args["correlation"]: one for one in within if one.category in RUNTIME and _tied(one)}
+    launches: dict[Any, Event] = {}
+    for one in within:
+        # Kernels of a driver that was not traced still name the operator they were launched from.
+        tie = "correlation" if one.category in RUNTIME else "External id"
+        if one.args.get(tie):
+            launches[tie, one.args[tie]] = one
     return Trace(
         calls=tuple(calls),
         host=tuple(within),
@@ -121,14 +126,11 @@ def self_times_us(events: Sequence[Event]) -> list[float]:
 def _launched(events: Iterable[Event], launches: Mapping[Any, Event]) -> list[Event]:
     found = []
     for event in sorted(events, key=lambda one: one.start_us):
-        launch = launches.get(event.args.get("correlation"))
+        ties = ((name, event.args.get(name)) for name in ("correlation", "External id"))
+        launch = next((launches[tie] for tie in ties if tie in launches), None)
         if launch is not None:
             found.append(dataclasses.replace(event, above=(*launch.above, launch), call=launch.call))
     return found
-
-
-def _tied(event: Event) -> bool:
-    return bool(event.args.get("correlation"))
 
 
 def _is_call(event: Event) -> bool:

@@ -89,6 +89,7 @@ def test_kernels_that_were_loaded_are_kept_and_read_again(tmp_path: Path) -> Non
     assert (one.name, one.registers, one.spills, one.shared_bytes) == ("walk_kernel", 168, 0, 65536)
     assert one.configuration == {"BLOCK": 64, "num_warps": 8, "num_stages": 3}
     assert one.source == "ptx"
+    assert not one.tf32
     assert one.has("wgmma")
     assert not one.has("TMA load")
     assert one.shapes == ("m64n64k16 f32 bf16 bf16",)

@@ -108,7 +108,7 @@ def test_a_row_names_a_case(tmp_path: Path, cli: Cli) -> None:
         (["--compare", "nowhere", "elsewhere"], "profile.json"),
         (["lightning_eagr,fwd,b1,t64,h1,d16,fp32,cpu"], "lightning_eager"),
         ([KEY, "--device", "replay:x"], "replay runs no kernel"),
-        ([KEY, KEY, "--out", "x"], "one case"),
+        ([KEY, "--out", "/"], "nothing is overwritten"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_line(arguments: list[str], said: str, cli: Cli) -> None:
@@ -216,3 +216,29 @@ def test_a_damaged_document_is_told(content: str, tmp_path: Path, cli: Cli) -> N
     code, _, error = cli("profile", "--reparse", tmp_path)
     assert code == 2
     assert "cannot be read" in error
+
+
+def test_a_document_is_there_before_ncu_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lbench.device import Device
+    from lbench.profiling import nsight
+    from lbench.profiling.session import Session
+
+    class Recorder:
+        def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+            recorded = {"verdict": "ok", "reason": "", "profile": {"calls": 2, "parts": {"trace": ""}}}
+            return recorded if request["do"] == "profile" else {}
+
+        def close(self) -> None:
+            """Nothing to end."""
+
+    def ended(case: Case, device: str, path: Path, timeout_s: float) -> str:
+        assert "ended before" in folder.read(path).missing["ncu"]
+        raise OSError("no such program")
+
+    monkeypatch.setattr(nsight, "watch", ended)
+    device = Device(device="cuda:0", environment={"device": "cuda", "gpu": "x"}, copy_bandwidth_gb_s=1.0)
+    case = Case(backend="lightning_eager", mechanism="lightning", device="cuda")
+    session = Session(
+        case=case, device=device, folder=tmp_path / "one", wanted=["ncu"], timeout_s=1.0, make_worker=Recorder
+    )
+    assert session.take().missing["ncu"].startswith("ncu could not be started: no such program")

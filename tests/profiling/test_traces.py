@@ -154,3 +154,17 @@ def test_a_trace_without_a_call_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps({"traceEvents": []}))
     with pytest.raises(trace.Unreadable, match="no call of the workload"):
         trace.read(path)
+
+
+def test_kernels_of_a_driver_that_was_not_traced_are_found_by_their_operator() -> None:
+    events = [
+        dict(event) for event in gpu_events() if event.get("cat") not in ("cuda_driver", "cuda_runtime")
+    ]
+    for event in events:
+        if event.get("name") == "LightningAttention":
+            event["args"] = {"External id": 5 + int(event["ts"] // 1000)}
+        elif event.get("name") == "walk_kernel":
+            event["args"] = {**event["args"], "External id": 5 + int(event["ts"] // 1000)}
+    (found,) = kernels(trace.of_events(events))
+    assert (found.name, found.launched_by) == ("walk_kernel", "LightningAttention")
+    assert found.launches == 2
