@@ -84,7 +84,7 @@ def _print(panels: list, every_length: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from lbench.profiling.forms import plain_table
+    from lbench.profiling.forms import PlainTable
     from lbench.report import roofline
     from lbench.report.wording import PASS_TITLES
 
@@ -93,7 +93,7 @@ def _print(panels: list, every_length: bool) -> None:
         heading = f"{PASS_TITLES.get(panel.pass_name, panel.pass_name)}, {panel.condition.title}"
         console.print(Text(heading, style="bold"))
         console.print(Text(panel.condition.setting, style="dim"))
-        made = plain_table(panel.columns)
+        made = PlainTable(panel.columns)
         for cells in roofline.table(panel, every_length):
             made.add_row(*cells)
         console.print(made)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lbench import backends
 from lbench.profiling.analysis import Analysis
-from lbench.profiling.forms import plain_table
+from lbench.profiling.forms import PlainTable
 from lbench.profiling.kernels import Kernel
 
 MOST_NAMED = 3
@@ -70,7 +70,7 @@ def print_comparison(made: Comparison, console: Console) -> None:
     for letter, one in (("A", made.first), ("B", made.second)):
         time = "" if one.time_ms is None else f", {one.time_ms:.4g} ms a call"
         console.print(Text(f"{letter}: {one.kept.case.key}{time}", style="bold"))
-    table = plain_table(["kernel", "A ms", "B ms", "B - A", "A calls", "B calls"])
+    table = PlainTable(["kernel", "A ms", "B ms", "B - A", "A calls", "B calls"])
     for pair in made.pairs:
         table.add_row(
             pair.name,
@@ -134,17 +134,17 @@ def _explained(first: Analysis, second: Analysis) -> list[str]:
     ratio = _total_ms(slow) / _total_ms(fast) if _total_ms(fast) else float("inf")
     if ratio < 1.005:
         return ["Their kernels take the same time, within half a percent."]
-    parts = [f"{_leading(slow)}."]
+    told = [f"{names[0]} takes {ratio:.3g} times the kernel time of {names[1]}: {_leading(slow)}."]
     for what, amounts, unit in (
         ("moves", (slow.moved_bytes, fast.moved_bytes), (1e9, "GB")),
         ("executes", (slow.executed_flops, fast.executed_flops), (1e12, "TFLOP")),
     ):
         texts = [f"{amount / unit[0]:.3g} {unit[1]}" for amount in amounts if amount]
         if len(texts) == 2:
-            parts.append(f"{names[0]} {what} {texts[0]}, {names[1]} {texts[1]}.")
+            told.append(f"{names[0]} {what} {texts[0]}, {names[1]} {texts[1]}.")
     launches = [sum(kernel.launches for kernel in one.kernels) for one in (slow, fast)]
-    parts.append(f"{launches[0]:g} launches to {launches[1]:g}.")
-    return [f"{names[0]} takes {ratio:.3g} times the kernel time of {names[1]}: {' '.join(parts)}"]
+    told.append(f"{names[0]} launches {launches[0]:g} kernels, {names[1]} {launches[1]:g}.")
+    return told
 
 
 def _leading(one: Analysis) -> str:

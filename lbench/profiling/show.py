@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lbench.profiling import folder
 from lbench.profiling.analysis import Analysis
-from lbench.profiling.forms import indented, or_empty, plain_table
+from lbench.profiling.forms import PlainTable, indented, or_empty
 from lbench.profiling.kernels import Kernel
 from lbench.profiling.show_tools import print_compiled, print_counted, print_peak
+from lbench.statistics import median
 
 MOST_KERNELS = 15
 
@@ -22,6 +22,7 @@ def print_profile(one: Analysis, console: Console) -> None:
     _heading(one, console)
     if one.kernels:
         console.print(_kernel_table(one))
+        console.print()
         _rest(one, console)
         _findings(one, console)
     if one.counted:
@@ -64,10 +65,10 @@ def _heading(one: Analysis, console: Console) -> None:
     )
 
 
-def _kernel_table(one: Analysis) -> Table:
+def _kernel_table(one: Analysis) -> PlainTable:
     on_gpu = one.on_gpu
     head = ["kernel" if on_gpu else "operator, without those it calls", "ms", "share", "calls"]
-    table = plain_table([*head, *(["grid", "block", "regs", "shared", "occ."] if on_gpu else [])])
+    table = PlainTable([*head, *(["grid", "block", "regs", "shared", "occ."] if on_gpu else [])])
     shown, rest = one.kernels[:MOST_KERNELS], one.kernels[MOST_KERNELS:]
     for kernel in shown:
         table.add_row(_named(kernel), *_figures(kernel), *(_launch(kernel) if on_gpu else []))
@@ -112,21 +113,22 @@ def _sizes(sizes: Sequence[int]) -> str:
 def _rest(one: Analysis, console: Console) -> None:
     rest = one.rest
     assert rest is not None
-    what = "from the first kernel to the last" if one.on_gpu else "in the call"
-    console.print(Text(f"Where {rest.span_ms:.4g} ms {what} go", style="bold"))
+    what = "from the first kernel to the last" if one.on_gpu else "of a call"
+    console.print(Text(f"Where the {rest.span_ms:.4g} ms {what} go", style="bold"))
+    table = PlainTable(["part", "ms", "share"])
     for name, part in sorted(rest.parts_ms.items(), key=lambda entry: -entry[1]):
         if part > 0:
-            console.print(f"  {name:<30} {part:>9.4g} ms  {rest.shares[name]:>6.1%}")
+            table.add_row(name, f"{part:.4g}", f"{rest.shares[name]:.1%}")
+    console.print(table)
+    told = [f"{name}: {count:g} a call, {ms:.4g} ms of the host" for name, (count, ms) in rest.driver.items()]
     if rest.allocations:
-        count, mib = rest.allocations, rest.allocated_mib
-        console.print(f"  {count:g} tensors a call, {mib:,.1f} MiB, from torch's allocator", style="dim")
-    for name, (count, time_ms) in rest.driver.items():
-        console.print(f"  {name}: {count:g} a call, {time_ms:.4g} ms of the host", style="dim")
+        tensors = f"{rest.allocations:g} tensor{'s' * (rest.allocations != 1)} a call"
+        told.append(f"{tensors}, {rest.allocated_mib:,.1f} MiB, from torch's allocator")
     enqueue = one.kept.document.get("enqueue_us") or []
     if one.on_gpu and enqueue:
-        console.print(
-            f"  the host enqueues a call in {sorted(enqueue)[len(enqueue) // 2]:.4g} us", style="dim"
-        )
+        told.append(f"the host enqueues a call in {median(enqueue):.4g} us")
+    for line in told:
+        console.print(indented(Text(line, style="dim")))
     console.print()
 
 

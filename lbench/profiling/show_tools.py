@@ -10,7 +10,7 @@ from rich.text import Text
 from lbench.profiling.analysis import Analysis, Counted
 from lbench.profiling.assembly import Compiled
 from lbench.profiling.counters import DRAM, TENSOR
-from lbench.profiling.forms import indented, or_empty, percent, plain_table
+from lbench.profiling.forms import PlainTable, indented, or_empty, percent
 
 MOST_KERNELS = 15
 MOST_SITES = 12
@@ -19,7 +19,7 @@ MIB = 2**20
 
 def print_counted(one: Analysis, console: Console) -> None:
     """What Nsight Compute counted, and what bounds each kernel."""
-    table = plain_table(
+    table = PlainTable(
         ["Nsight Compute", "ms", "share", "DRAM", "GB moved", "L2 hits", "tensor", "warps", "waits for"]
     )
     for counted in one.counted[:MOST_KERNELS]:
@@ -60,7 +60,7 @@ def _work_lines(one: Analysis) -> Iterator[str]:
 
 def print_compiled(compiled: Sequence[Compiled], console: Console) -> None:
     """What Triton made of its kernels."""
-    table = plain_table(["compiled by Triton", "regs", "spills", "shared", "configuration"])
+    table = PlainTable(["compiled by Triton", "regs", "spills", "shared", "configuration"])
     for one in compiled:
         configuration = " ".join(f"{name}={value}" for name, value in one.configuration.items())
         shared = "" if one.shared_bytes is None else f"{one.shared_bytes / 1024:g} K"
@@ -91,7 +91,7 @@ def print_peak(one: Analysis, console: Console) -> None:
     peak = one.peak
     assert peak is not None
     console.print(Text(f"Peak of one call: {peak.bytes / MIB:,.1f} MiB beyond its inputs", style="bold"))
-    table = plain_table(["  MiB", "share", "", "call site"])
+    table = PlainTable(["  MiB", "share", "", "call site"])
     for site in peak.sites[:MOST_SITES]:
         share = site.bytes / peak.bytes if peak.bytes else 0.0
         count = f"{site.count} tensor{'s' * (site.count != 1)}"

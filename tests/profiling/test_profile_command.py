@@ -189,7 +189,10 @@ def test_two_profiles_kernel_by_kernel(two: tuple[Path, Path], cli: Cli) -> None
         sum(pair[side]["time_ms"] for pair in told["pairs"] if pair[side]) for side in ("first", "second")
     ]
     assert sum(pair["difference_ms"] for pair in told["pairs"]) == pytest.approx(sides[1] - sides[0])
-    (sentence,) = told["told"]
+    sentence, moved, executed, launched = told["told"]
+    assert moved == "lightning-attn (authors) moves 4.3 GB, Lightning (ours, Triton) 4.3 GB."
+    assert "TFLOP" in executed
+    assert launched == "lightning-attn (authors) launches 4 kernels, Lightning (ours, Triton) 4."
     assert sentence.startswith(
         "lightning-attn (authors) takes 1.32 times the kernel time of Lightning (ours, Triton)"
     )
@@ -242,3 +245,16 @@ def test_a_document_is_there_before_ncu_is_done(tmp_path: Path, monkeypatch: pyt
         case=case, device=device, folder=tmp_path / "one", wanted=["ncu"], timeout_s=1.0, make_worker=Recorder
     )
     assert session.take().missing["ncu"].startswith("ncu could not be started: no such program")
+
+
+@pytest.mark.parametrize("columns", [30, 60, 79, 140])
+def test_a_narrow_terminal_loses_columns_but_no_figure(
+    columns: int, two: tuple[Path, Path], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for arguments in (["--reparse", two[1]], ["--compare", *two]):
+        code, out, _ = cli("profile", *arguments)
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= columns or columns < 40
+        assert "0.45" in out
+        assert ("wider terminal" in out) == (columns < 60) or columns in (60, 79)
