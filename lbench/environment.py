@@ -137,7 +137,7 @@ def matrix_tflop_s(device: str) -> dict[str, float]:
         def multiply(a: Any = left, b: Any = right, c: Any = product) -> Any:
             return torch.matmul(a, b, out=c)
 
-        times = sample(multiply, clock_of(device), Stopping(budget_s=0.2))
+        times = sample(multiply, clock_of(device), Stopping(budget_s=0.1, least=3, warm_up_s=0.05))
         found[name] = 2 * size**3 / (times.time_ms * 1e-3) / 1e12
     return found
 

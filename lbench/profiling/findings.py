@@ -41,7 +41,7 @@ class Finding(StrEnum):
 
 
 _ADVICE = {
-    Finding.TRANSPOSE: "the layout changes inside the call: declare the one the kernels want in the backend",
+    Finding.TRANSPOSE: "elements move across their order in memory: declare the layout wanted in the backend",
     Finding.CAST: "the kernels take another dtype than the case has: time that dtype too, or fuse the cast",
     Finding.COPY: "a .contiguous() or clone: fine if every caller needs it, else give it as it is wanted",
     Finding.HOST_COPY: "move constants to the device in `build`; a copy from unpinned memory also waits",

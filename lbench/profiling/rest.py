@@ -32,6 +32,8 @@ class Rest:
     """Time in which the host was in the call, tools included; on a CPU, the span."""
     driver: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Calls of allocator and waiting in the driver: name -> (calls, ms)."""
+    threads: int = 1
+    """Of the host, on which operators were called; autograd has its own on a GPU."""
     allocations: float = 0.0
     """Tensors made through torch's allocator, from its cache or not."""
     allocated_mib: float = 0.0
@@ -58,6 +60,7 @@ def rest(trace: Trace) -> Rest:
         parts_ms={name: part / calls * 1e-3 for name, part in parts.items()},
         host_ms=sum(call.time_us for call in trace.calls) / calls * 1e-3,
         driver={name: (len(times) / calls, sum(times) / calls * 1e-3) for name, times in driver.items()},
+        threads=len({event.thread for event in trace.host if event.category == "cpu_op"}) or 1,
         allocations=len(taken) / calls,
         allocated_mib=sum(taken) / calls / 2**20,
     )

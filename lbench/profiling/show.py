@@ -124,12 +124,22 @@ def _rest(one: Analysis, console: Console) -> None:
     if rest.allocations:
         tensors = f"{rest.allocations:g} tensor{'s' * (rest.allocations != 1)} a call"
         told.append(f"{tensors}, {rest.allocated_mib:,.1f} MiB, from torch's allocator")
+    told.append(f"operators are called from {rest.threads} thread{'s' * (rest.threads != 1)}{_cores(one)}")
     enqueue = one.kept.document.get("enqueue_us") or []
     if one.on_gpu and enqueue:
         told.append(f"the host enqueues a call in {median(enqueue):.4g} us")
     for line in told:
         console.print(indented(Text(line, style="dim")))
     console.print()
+
+
+def _cores(one: Analysis) -> str:
+    """What a CPU computes with."""
+    machine = one.kept.document.get("environment") or {}
+    if one.on_gpu or not machine.get("threads"):
+        return ""
+    pinned = f", on cores {machine['pinned_to']}" if machine.get("pinned_to") else ""
+    return f"; torch computes with {machine['threads']}{pinned}"
 
 
 def _findings(one: Analysis, console: Console) -> None:

@@ -70,7 +70,9 @@ def test_a_kept_profile_is_shown_again_and_as_json(taken: Path, cli: Cli) -> Non
     code, out, _ = cli("profile", "--reparse", taken)
     assert code == 0
     assert "Seen in the timed region" in out
-    assert "this is a CPU" in " ".join(out.split())
+    shown = " ".join(out.split())
+    assert "this is a CPU" in shown
+    assert "operators are called from 1 thread; torch computes with" in shown
     code, out, _ = cli("profile", "--reparse", taken, "--json")
     (told,) = json.loads(out)
     assert told["key"] == KEY
@@ -258,3 +260,16 @@ def test_a_narrow_terminal_loses_columns_but_no_figure(
         assert max(map(len, out.splitlines())) <= columns or columns < 40
         assert "0.45" in out
         assert ("wider terminal" in out) == (columns < 60) or columns in (60, 79)
+
+
+def test_new_folders_are_named_by_their_case_and_never_taken(tmp_path: Path) -> None:
+    from lbench.cli.profile import new_folder
+
+    case = Case(backend="some/where/mine.py:walk", mechanism="lightning")
+    names = []
+    for _ in range(3):
+        folder_of_case = new_folder(case, tmp_path)
+        folder_of_case.mkdir()
+        names.append(folder_of_case.name)
+    assert len(set(names)) == 3
+    assert all(name.startswith("some-where-mine.py-walk-fwd-b1-t1024-") for name in names)
