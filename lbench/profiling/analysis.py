@@ -14,6 +14,7 @@ from lbench.profiling.counters import Counters
 from lbench.profiling.findings import Seen, findings
 from lbench.profiling.folder import Kept
 from lbench.profiling.kernels import Kernel, kernels, operators
+from lbench.profiling.nsight import MOST_LAUNCHES
 from lbench.profiling.occupancy import Card
 from lbench.profiling.rest import Rest, rest
 from lbench.statistics import median
@@ -60,6 +61,11 @@ class Analysis:
         return median(times) if times else None
 
     @property
+    def cut_off(self) -> bool:
+        """Whether the call launched more than was counted: sums over all kernels are then not told."""
+        return sum(one.launches for one in self.counted) >= MOST_LAUNCHES
+
+    @property
     def useful_flops(self) -> float:
         """Of the mechanism's cheapest exact form."""
         return mechanisms.load(self.kept.case.mechanism).useful_flops(self.kept.case)
@@ -68,7 +74,7 @@ class Analysis:
     def executed_flops(self) -> float | None:
         """What the device counted; else the matrix products that torch saw; None without either."""
         told = [one.longest.flops * one.launches for one in self.counted if one.longest.flops is not None]
-        if told:
+        if told and not self.cut_off:
             return sum(told)
         return (self.kept.document.get("facts") or {}).get("counted_flops")
 
@@ -85,7 +91,7 @@ class Analysis:
             for one in self.counted
             if one.longest.dram_bytes is not None
         ]
-        return sum(moved) if moved else None
+        return sum(moved) if moved and not self.cut_off else None
 
 
 def analyse(kept: Kept) -> Analysis:

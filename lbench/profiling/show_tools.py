@@ -11,6 +11,7 @@ from lbench.profiling.analysis import Analysis, Counted
 from lbench.profiling.assembly import Compiled
 from lbench.profiling.counters import DRAM, TENSOR
 from lbench.profiling.forms import PlainTable, indented, or_empty, percent
+from lbench.profiling.nsight import MOST_LAUNCHES
 
 MOST_KERNELS = 15
 MOST_SITES = 12
@@ -49,6 +50,8 @@ def _counters(counted: Counted) -> list[str]:
 
 def _work_lines(one: Analysis) -> Iterator[str]:
     """Bytes and FLOPs of a call, needed and done."""
+    if one.cut_off:
+        yield f"only the first {MOST_LAUNCHES} launches were counted: no sums over the call"
     if (moved := one.moved_bytes) is not None:
         times = moved / one.floor_bytes
         yield f"{one.floor_bytes / 1e9:.3g} GB must move, {moved / 1e9:.3g} GB did ({times:.2f} times)"

@@ -123,3 +123,24 @@ def test_code_that_is_gone_is_told(tmp_path: Path) -> None:
     assert one.source == ""
     assert one.has("wgmma") is None
     assert "no ptx" in one.problems[0]
+
+
+def test_only_what_the_call_launched_is_kept(tmp_path: Path) -> None:
+    """By Triton's own hook, called as its launcher does; metadata that cannot be computed is let be."""
+    from triton import knobs
+    from triton.compiler.compiler import LazyDict
+
+    def fails(*_: Any) -> dict[str, Any]:
+        raise RuntimeError("no such argument")
+
+    def launch() -> None:
+        told = LazyDict({"name": "walk_kernel", "function": 7, "stream": 0})
+        told.add(fails, ())
+        knobs.runtime.launch_enter_hook(told)
+
+    kernels = [CompiledKernel("walk_kernel", 7), CompiledKernel("tried_by_autotuning", 8)]
+    before = list(knobs.runtime.launch_enter_hook.calls)
+    compiled.keep(SimpleNamespace(call=launch), tmp_path)
+    assert [one.name for one in assembly.read(tmp_path)] == ["walk_kernel"]
+    assert knobs.runtime.launch_enter_hook.calls == before
+    del kernels

@@ -273,3 +273,12 @@ def test_new_folders_are_named_by_their_case_and_never_taken(tmp_path: Path) -> 
         names.append(folder_of_case.name)
     assert len(set(names)) == 3
     assert all(name.startswith("some-where-mine.py-walk-fwd-b1-t1024-") for name in names)
+
+
+def test_sums_over_a_call_that_was_not_counted_to_its_end_are_not_told(tmp_path: Path, cli: Cli) -> None:
+    many = [("walk_kernel", f"({number}, 1, 1)", WALK) for number in range(1, 101)]
+    path = kept_on_gpu(tmp_path / "many", "lightning_triton", many)
+    one = analyse(folder.read(path))
+    assert (one.executed_flops, one.moved_bytes) == (None, None)
+    _, out, _ = cli("profile", "--reparse", path)
+    assert "only the first 100 launches were counted" in " ".join(out.split())
