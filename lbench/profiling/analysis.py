@@ -72,11 +72,12 @@ class Analysis:
 
     @property
     def executed_flops(self) -> float | None:
-        """What the device counted; else the matrix products that torch saw; None without either."""
+        """What the device counted; on a CPU the matrix products that torch saw; None without either."""
         told = [one.longest.flops * one.launches for one in self.counted if one.longest.flops is not None]
         if told and not self.cut_off:
             return sum(told)
-        return (self.kept.document.get("facts") or {}).get("counted_flops")
+        # On a GPU most kernels are none of torch's: its count would be a part of the work.
+        return None if self.on_gpu else (self.kept.document.get("facts") or {}).get("counted_flops")
 
     @property
     def floor_bytes(self) -> int:
