@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lbench import preflight
@@ -22,6 +22,8 @@ class Device:
     """The torch device, `cuda:0` or `cpu`, or `replay:FOLDER`."""
     environment: dict[str, Any]
     copy_bandwidth_gb_s: float
+    matrix_tflop_s: Mapping[str, float] = field(default_factory=dict)
+    """TFLOP/s of a large matrix product by dtype; empty for a replay."""
     uuid: str = ""
     """The GPU's name to NVML, for this session alone: it is not kept with the rows."""
 

@@ -1,6 +1,7 @@
 """What a run ran on: machine and software, by content, with nothing personal in it.
 
-No host name, user, path or serial number. The ceiling (copy bandwidth) is measured once a run.
+No host name, user, path or serial number. The ceilings (copy bandwidth, rate of matrix products) are measured
+once a run.
 """
 
 from __future__ import annotations
@@ -115,6 +116,30 @@ def copy_bandwidth_gb_s(device: str) -> float:
     target = torch.empty_like(source)
     times = sample(lambda: target.copy_(source), clock_of(device), Stopping(budget_s=0.5))
     return 2 * size_bytes / (times.time_ms * 1e-3) / 1e9
+
+
+def matrix_tflop_s(device: str) -> dict[str, float]:
+    """TFLOP/s of a large square matrix product by dtype: the ceiling of arithmetic. fp32 is without TF32."""
+    import torch
+
+    from lbench.clock import clock_of
+    from lbench.protocol import Stopping
+    from lbench.timing import sample
+
+    on_gpu = device.startswith("cuda")
+    sizes = {"bf16": 8192, "fp16": 8192, "fp32": 4096} if on_gpu else {"fp32": 1024}
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    found = {}
+    for name, size in sizes.items():
+        left = torch.randn(size, size, device=device).to(kinds[name])
+        right, product = torch.randn_like(left), torch.empty_like(left)
+
+        def multiply(a: Any = left, b: Any = right, c: Any = product) -> Any:
+            return torch.matmul(a, b, out=c)
+
+        times = sample(multiply, clock_of(device), Stopping(budget_s=0.1, least=3, warm_up_s=0.05))
+        found[name] = 2 * size**3 / (times.time_ms * 1e-3) / 1e12
+    return found
 
 
 def lbench_commit() -> str:

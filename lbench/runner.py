@@ -23,9 +23,9 @@ from lbench.doubts import Doubt
 from lbench.environment import lbench_commit
 from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
 from lbench.machine import memory_is_limited
-from lbench.packages import install_line
 from lbench.plan import Plan
 from lbench.prediction import reason_to_skip
+from lbench.refusal import refusal
 from lbench.replay import is_replay
 from lbench.results import FINAL, Results, Row, Writer, content_id
 from lbench.rotation import Member
@@ -123,6 +123,7 @@ class Sweep:
             "started_at": _now(),
             "environment": environment,
             "copy_bandwidth_gb_s": self.device.copy_bandwidth_gb_s,
+            "matrix_tflop_s": dict(self.device.matrix_tflop_s),
             "lbench_commit": lbench_commit(),
             "switches": self._switches(),
             "suite": self.suite.as_dict(),
@@ -229,13 +230,7 @@ class Sweep:
         """The outcome of a case for which its backend is not made, or not installed."""
         if is_replay(self.device.device):
             return None  # the rows say it
-        backend = backends.load(case.backend, case.mechanism)
-        if limit := backend.limits.unmet(case, self.device.capability):
-            return {"verdict": "unsupported", "reason": limit}
-        if package := backends.missing_package(backend):
-            reason = f"package {package} is not installed; {install_line(package)}"
-            return {"verdict": "unavailable", "reason": reason}
-        return None
+        return refusal(case, self.device.capability)
 
     def _should_not(self, case: Case) -> dict[str, Any] | None:
         """The outcome of a case that is predicted not to end well, or not to fit into the sweep's budget."""

@@ -34,7 +34,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Carries out one request and says in `spent` what its time went to.
 
     `locate` names the device, `probe` describes it, `start` makes the process ready for it; `prepare`
-    compiles and verifies a case, `round` takes one round of its samples, `verify` only checks it.
+    compiles and verifies a case, `round` takes one round of its samples, `verify` only checks it, `profile`
+    runs tools around one that was verified.
     """
     done = request["do"]
     if replay.is_replay(request["device"]):
@@ -52,6 +53,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return _guarded(
             device, lambda outcome: outcome.update(_round(case, device, protocol, request["turn"]))
         )
+    if done == "profile":
+        return _guarded(device, lambda outcome: _profile(case, device, request, outcome))
     limits = request.get("limits", {})
     return _guarded(device, lambda outcome: prepare(case, device, protocol, _process, outcome, limits))
 
@@ -71,6 +74,29 @@ def _round(case: Case, device: str, protocol: Protocol, turn: dict[str, Any]) ->
     return {"verdict": "ok", "reason": "", **sample_round(case, device, protocol, Turn(**turn), _process)}
 
 
+def _profile(case: Case, device: str, request: dict[str, Any], outcome: Outcome) -> None:
+    """The case as a run takes it, verified first; then what the tools saw of it, in a folder."""
+    from pathlib import Path
+
+    from lbench import workload
+    from lbench.measurement import describe_call
+    from lbench.profiling import capture
+
+    prepare(case, device, None, _process, outcome, {})
+    if outcome["verdict"] != "ok":
+        return
+    stages = _process.stages
+    with stages.enter("set-up", "build"):
+        work = workload.build(case, device)
+    with stages.enter("timing of the host", "warm_up"):
+        work.call()
+        describe_call(work, device, Protocol.from_dict(request["protocol"]), 0.0, outcome)
+    with stages.enter("the profile", "profile"):
+        folder = Path(request["folder"])
+        call_s, enqueue_s = outcome["call_s"], outcome["enqueue_s"]
+        outcome["profile"] = capture.record(work, device, folder, call_s, enqueue_s, request["wanted"])
+
+
 def _locate(asked: str | None) -> dict[str, Any]:
     from lbench import environment
     from lbench.errors import UsageError
@@ -88,6 +114,7 @@ def _probe(device: str) -> dict[str, Any]:
     return {
         "environment": environment.describe(device),
         "copy_bandwidth_gb_s": environment.copy_bandwidth_gb_s(device),
+        "matrix_tflop_s": environment.matrix_tflop_s(device),
     }
 
 

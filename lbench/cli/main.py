@@ -17,7 +17,9 @@ from lbench.cli import (
     frontier,
     merge,
     plot,
+    profile,
     report,
+    roofline,
     run,
     show,
     table,
@@ -39,6 +41,8 @@ app = typer.Typer(
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("frontier")(frontier.command)
+app.command("profile")(profile.command)
+app.command("roofline")(roofline.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("show")(show.command)

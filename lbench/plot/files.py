@@ -48,7 +48,7 @@ def render(
                 figure = draw(condition, wanted)
                 for kind in formats:
                     name = f"{wanted.slug}-{condition.slug}.{kind}"
-                    yield name, None if figure is None else _bytes(figure, kind)
+                    yield name, None if figure is None else content(figure, kind)
 
 
 def write(contents: dict[str, bytes], folder: Path) -> list[Path]:
@@ -64,7 +64,8 @@ def write(contents: dict[str, bytes], folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def _bytes(figure: Figure, kind: str) -> bytes:
+def content(figure: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a file."""
     with io.BytesIO() as file:
         figure.savefig(file, format=kind, metadata=METADATA[kind])
         return _with_palette(file) if kind == "png" else file.getvalue()
