@@ -1,7 +1,8 @@
 """Can lbench's times be trusted? Three proofs, as rows and figures in a folder.
 
 agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own: ncu's gpu__time_duration where
-             ncu may be used, else the kernel times of torch's profiler; caches cold in both
+             ncu may be used and the card ran at the same clock, else the kernel times of torch's profiler
+             (ncu rests between kernels, so one at the power cap runs faster there); caches cold in all
 A/A          one call measured as if it were two: how often are equal calls told apart?
 slowdowns    calls that do 2, 3 and 5 % more work: how often is that found?
 
@@ -35,6 +36,8 @@ from lbench.statistics import median, median_interval, share_interval
 from lbench.timers import Turn
 
 SLOWDOWNS = (0.02, 0.03, 0.05)
+SAME_CLOCK = 0.015
+"""Further apart the SM clocks of lbench's samples and of ncu's may not be to compare times."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,13 +80,18 @@ SMALL = Size(
 )
 
 
-def measured(work: Timed, device: str, stopping: Stopping) -> tuple[list[float], str]:
-    """Samples (ms) of a warm call as a sweep takes them, in one round, and the timer used."""
+def measured(work: Timed, device: str, stopping: Stopping) -> tuple[timing.Sample, str]:
+    """Samples of a warm call as a sweep takes them, in one round, and the timer used."""
     clock, protocol, call_s = ready(work, device, stopping)
     timing.warm_up(work.call, clock, stopping, call_s)
     part = stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s)
-    taken = timing.take(work.call, clock, part, sample_s=call_s * protocol.calls_per_sample)
-    return list(taken.times_ms), protocol.timer
+    sample_s, card = call_s * protocol.calls_per_sample, measurement.telemetry_of(device)
+    return timing.take(work.call, clock, part, sample_s=sample_s, telemetry=card), protocol.timer
+
+
+def clock_mhz(taken: timing.Sample) -> float:
+    """The median SM clock over the blocks of a sample; 0 where the device tells none."""
+    return median([block["sm_mhz"] or 0.0 for block in taken.blocks] or [0.0])
 
 
 def ready(work: Timed, device: str, stopping: Stopping) -> tuple[Any, Protocol, float]:
@@ -106,10 +114,12 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
         wanted_s = size.shortest_s * (size.longest_s / size.shortest_s) ** (number / (size.calls - 1))
         work = timing_calls.of_length(device, number, wanted_s)
         before_ms, _ = timing_reference.kernel_time_ms(work, device)
-        times_ms, timer = measured(work, device, size.stopping)
+        taken, timer = measured(work, device, size.stopping)
+        times_ms, sm_mhz = list(taken.times_ms), clock_mhz(taken)
         after_ms, kernels = timing_reference.kernel_time_ms(work, device)
         reference_ms, source = (before_ms + after_ms) / 2, "profiler"
-        if ncu_ms := timing_reference.ncu_time_ms(work, device):
+        ncu_ms, ncu_mhz = timing_reference.ncu_time_ms(work, device) or (None, None)
+        if ncu_ms and not (sm_mhz and ncu_mhz and abs(ncu_mhz / sm_mhz - 1) > SAME_CLOCK):
             reference_ms, source = ncu_ms, "ncu"
         low, high = median_interval(times_ms)
         yield {
@@ -121,6 +131,9 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
             "time_ms_high": high,
             "reference": source,
             "reference_ms": reference_ms,
+            "ncu_ms": ncu_ms,
+            "ncu_sm_mhz": ncu_mhz,
+            "sm_mhz": sm_mhz,
             "profiler_before_ms": before_ms,
             "profiler_after_ms": after_ms,
             "difference": median(times_ms) / reference_ms - 1,
@@ -135,7 +148,7 @@ def launch_gap_ms(device: str, stopping: Stopping) -> float:
     if not device.startswith("cuda"):
         return 0.0
     tiny = timing_calls.make("scale", 1, device)
-    return median(measured(tiny, device, stopping)[0]) - timing_reference.kernel_time_ms(tiny, device)[0]
+    return measured(tiny, device, stopping)[0].time_ms - timing_reference.kernel_time_ms(tiny, device)[0]
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
