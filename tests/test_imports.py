@@ -37,7 +37,7 @@ LAYERS = (
     {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan"},
     {"measurement", "device"},
     {"worker", "doctor", "report", "gates"},
-    {"runner", "plot", "export"},
+    {"runner", "plot", "export", "crossover"},
     {"validate", "page"},
     {"cli"},
 )

@@ -12,6 +12,7 @@ from lbench.cli import (
     certificate,
     check,
     compare,
+    crossover,
     doctor,
     export,
     frontier,
@@ -50,6 +51,7 @@ app.command("merge")(merge.command)
 app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
 app.command("compare")(compare.command)
+app.command("crossover")(crossover.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 
