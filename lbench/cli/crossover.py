@@ -49,7 +49,7 @@ def command(
     if as_json:
         print(json.dumps([_record(found, machine) for found, machine in answers], indent=1))
         return
-    from lbench.report.crossover import told
+    from lbench.crossover.words import told
 
     width = max(shutil.get_terminal_size().columns, 40)
     print("\n\n".join("\n".join(told(found, machine, width)) for found, machine in answers))

@@ -52,8 +52,10 @@ def sentence(answer: Crossover) -> str:
             f"it cannot be told whether {one} beats {other}: no difference is seen at {last} (could see "
             f"{percent(see)}){where}"
         )
-    at = _length(answer.length, first, last)
-    return f"{one} beats {other} from {at} on ({_interval(answer, first, last)})"
+    low = f"below {first}" if answer.low is None else _length(answer.low)
+    high = f"beyond {last}" if answer.high is None else _length(answer.high)
+    at = f"below {first}" if answer.length is None else _length(answer.length)
+    return f"{one} beats {other} from {at} on (95 %: {low} to {high})"
 
 
 def notes(answer: Crossover) -> list[str]:
@@ -71,8 +73,10 @@ def notes(answer: Crossover) -> list[str]:
     turns = sum(before != after for before, after in itertools.pairwise(changes))
     if turns > 1:
         made.append("the lead changes " + f"{turns} times: " + ", ".join(names[sign] for sign in changes))
-    if answer.unpaired:
-        made.append("not measured in turns: drift between their runs is in no interval")
+    if answer.apart:
+        some = len(answer.apart) < len(answer.points)
+        where = f" at {', '.join(map(format_length, answer.apart))}" if some else ""
+        made.append(f"not measured in turns{where}: drift between their runs is in no interval")
     if answer.missing:
         made.append(
             "no time: " + ", ".join(f"{who} at {format_length(at)}" for at, who in answer.missing.items())
@@ -80,18 +84,8 @@ def notes(answer: Crossover) -> list[str]:
     return made
 
 
-def _interval(answer: Crossover, first: str, last: str) -> str:
-    if answer.low is None and answer.high is None:
-        return "95 %: anywhere among the measured lengths"
-    low = "below " + first if answer.low is None else _length(answer.low, first, last)
-    high = "beyond " + last if answer.high is None else _length(answer.high, first, last)
-    return f"95 %: {low} to {high}"
-
-
-def _length(length: float | None, first: str, last: str) -> str:
-    """Three digits, in k from 1,024 on; where there is none, the measured end."""
-    if length is None:
-        return f"below {first}"
+def _length(length: float) -> str:
+    """Three digits, in k from 1,024 on."""
     for unit, size in (("m", 2**20), ("k", 2**10)):
         if length >= size:
             return f"{_digits(length / size)}{unit}"

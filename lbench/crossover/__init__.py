@@ -62,7 +62,7 @@ class Crossover:
     behind (at the longest length) | untold (there)."""
     length: float | None = None
     low: float | None = None
-    """Ends of the interval; None where an end lies outside the measured lengths."""
+    """Ends of the interval; None where it reaches beyond the measured lengths on that side."""
     high: float | None = None
     behind: int | None = None
     """The longest length at which B is faster."""
@@ -70,8 +70,8 @@ class Crossover:
     """The length from which on A is faster at all measured ones."""
     untold: tuple[int, ...] = ()
     """Lengths at which neither can be told to be faster."""
-    unpaired: bool = False
-    """Some lengths were not measured in turns."""
+    apart: tuple[int, ...] = ()
+    """Lengths at which they took no turns in one run."""
     missing: dict[int, str] = field(default_factory=dict)
     """Length -> which of the two has no time there, and its verdict."""
     runs: tuple[str, ...] = ()
@@ -169,7 +169,7 @@ def _judge(
         behind=None if last_behind is None else lengths[last_behind],
         ahead=ahead,
         untold=tuple(length for length, sign in zip(lengths, signs, strict=True) if sign == 0),
-        unpaired=not all(point.together for point in points),
+        apart=tuple(point.seq_len for point in points if not point.together),
         missing=missing,
         runs=tuple(sorted({row.run for pair in pairs for row in pair})),
     )
@@ -196,7 +196,7 @@ def _point(pair: Sides, noise: Noise | None) -> Point:
 
 def _together(pair: Sides) -> bool:
     one, other = pair
-    return one.run == other.run and len(one.rounds) == len(other.rounds) > 1
+    return one.run == other.run and min(len(one.rounds), len(other.rounds)) > 1
 
 
 def _noise(pair: Sides, rows: Sequence[Row]) -> Noise | None:
@@ -231,9 +231,9 @@ def _interval(
     found = np.quantile(
         crossing(np.stack(replicates, axis=1), lengths), (tail, 1 - tail), method="inverted_cdf"
     )
-    low, high = (float(end) for end in found)
-    return _inside(at), _inside(low), _inside(high)
-
-
-def _inside(length: float) -> float | None:
-    return length if 0 < length < math.inf else None
+    low, high = float(found[0]), max(float(found[1]), lengths[0])
+    return (
+        at if 0 < at < math.inf else None,
+        min(low, lengths[-1]) or None,
+        high if high < math.inf else None,
+    )
