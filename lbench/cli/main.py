@@ -11,6 +11,7 @@ import lbench
 from lbench.cli import (
     certificate,
     check,
+    claims,
     compare,
     crossover,
     doctor,
@@ -51,6 +52,7 @@ app.command("merge")(merge.command)
 app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
 app.command("compare")(compare.command)
+app.add_typer(claims.app, name="claims")
 app.command("crossover")(crossover.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)

@@ -98,8 +98,47 @@ def find(rows: Iterable[Row], one: str, other: str) -> list[Crossover]:
         timed = [pair for pair in pairs if all(len(row.times_ms) > 1 for row in pair)]
         if len(timed) > 1:
             missing = _missing(pairs, (one, other))
-            made.append(_judge(timed, one, other, dict(setting), missing, kept))
+            made.append(judge(timed, (one, other), kept, dict(setting), missing))
     return sorted(made, key=lambda found: (found.setting["pass"], found.setting["held"]))
+
+
+def judge(
+    pairs: Sequence[Sides],
+    names: tuple[str, str],
+    rows: Sequence[Row] = (),
+    setting: dict[str, Any] | None = None,
+    missing: dict[int, str] | None = None,
+) -> Crossover:
+    """What pairs of ascending lengths come to; the A/A pairs among `rows` tell the noise."""
+    points = [_point(pair, _noise(pair, rows)) for pair in pairs]
+    signs = [point.ahead for point in points]
+    lengths = [point.seq_len for point in points]
+    tail = next((index for index, sign in enumerate(reversed(signs)) if sign != 1), len(signs))
+    last_behind = max((index for index, sign in enumerate(signs) if sign == -1), default=None)
+    ahead = lengths[-tail] if tail else None
+    if tail == len(signs):
+        state = "ahead"
+    elif tail:
+        state = "at most" if last_behind is None else "crossover"
+    else:
+        state = "behind" if signs[-1] == -1 else "untold"
+    at, low, high = _interval(pairs, points) if state in ("crossover", "at most") else (None, None, None)
+    return Crossover(
+        one=names[0],
+        other=names[1],
+        setting=setting or {},
+        points=tuple(points),
+        state=state,
+        length=at,
+        low=low,
+        high=high,
+        behind=None if last_behind is None else lengths[last_behind],
+        ahead=ahead,
+        untold=tuple(length for length, sign in zip(lengths, signs, strict=True) if sign == 0),
+        apart=tuple(point.seq_len for point in points if not point.together),
+        missing=missing or {},
+        runs=tuple(sorted({row.run for pair in pairs for row in pair})),
+    )
 
 
 def crossing(logs: Array, lengths: Sequence[int]) -> Array:
@@ -134,45 +173,6 @@ def _missing(pairs: Sequence[Sides], names: tuple[str, str]) -> dict[int, str]:
         for pair in pairs
         if not all(row.times_ms for row in pair)
     }
-
-
-def _judge(
-    pairs: Sequence[Sides],
-    one: str,
-    other: str,
-    setting: dict[str, Any],
-    missing: dict[int, str],
-    rows: list[Row],
-) -> Crossover:
-    points = [_point(pair, _noise(pair, rows)) for pair in pairs]
-    signs = [point.ahead for point in points]
-    lengths = [point.seq_len for point in points]
-    tail = next((index for index, sign in enumerate(reversed(signs)) if sign != 1), len(signs))
-    last_behind = max((index for index, sign in enumerate(signs) if sign == -1), default=None)
-    ahead = lengths[-tail] if tail else None
-    if tail == len(signs):
-        state = "ahead"
-    elif tail:
-        state = "at most" if last_behind is None else "crossover"
-    else:
-        state = "behind" if signs[-1] == -1 else "untold"
-    at, low, high = _interval(pairs, points) if state in ("crossover", "at most") else (None, None, None)
-    return Crossover(
-        one=one,
-        other=other,
-        setting=setting,
-        points=tuple(points),
-        state=state,
-        length=at,
-        low=low,
-        high=high,
-        behind=None if last_behind is None else lengths[last_behind],
-        ahead=ahead,
-        untold=tuple(length for length, sign in zip(lengths, signs, strict=True) if sign == 0),
-        apart=tuple(point.seq_len for point in points if not point.together),
-        missing=missing,
-        runs=tuple(sorted({row.run for pair in pairs for row in pair})),
-    )
 
 
 def _point(pair: Sides, noise: Noise | None) -> Point:

@@ -52,9 +52,9 @@ def sentence(answer: Crossover) -> str:
             f"it cannot be told whether {one} beats {other}: no difference is seen at {last} (could see "
             f"{percent(see)}){where}"
         )
-    low = f"below {first}" if answer.low is None else _length(answer.low)
-    high = f"beyond {last}" if answer.high is None else _length(answer.high)
-    at = f"below {first}" if answer.length is None else _length(answer.length)
+    low = f"below {first}" if answer.low is None else length_text(answer.low)
+    high = f"beyond {last}" if answer.high is None else length_text(answer.high)
+    at = f"below {first}" if answer.length is None else length_text(answer.length)
     return f"{one} beats {other} from {at} on (95 %: {low} to {high})"
 
 
@@ -84,7 +84,7 @@ def notes(answer: Crossover) -> list[str]:
     return made
 
 
-def _length(length: float) -> str:
+def length_text(length: float) -> str:
     """Three digits, in k from 1,024 on."""
     for unit, size in (("m", 2**20), ("k", 2**10)):
         if length >= size:
