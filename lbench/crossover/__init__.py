@@ -8,26 +8,19 @@ crossover, and the replicates' crossings give its interval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from lbench import ratios
-from lbench.gates.bootstrap import Array, resampled_ratio
+from lbench.crossover.interval import Sides, interval
 from lbench.gates.series import held_of
 from lbench.ratios import Noise, Ratio, round_medians
 from lbench.results import Row
-from lbench.statistics import median, median_interval, normal_quantile, t_quantile
+from lbench.statistics import median, median_interval
 
-SEED = 20261122
-"""Of the bootstrap: the same rows always give the same interval."""
-CONFIDENCE = 0.95
 OWN_FIELDS = frozenset({"backend", "mechanism", "model", "body", "params", "batch", "seq_len"})
 """Fields in which the two may differ; all others must be the same."""
-Sides = tuple[Row, Row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +115,11 @@ def judge(
         state = "at most" if last_behind is None else "crossover"
     else:
         state = "behind" if signs[-1] == -1 else "untold"
-    at, low, high = _interval(pairs, points) if state in ("crossover", "at most") else (None, None, None)
+    at, low, high = (
+        interval(pairs, [point.together for point in points])
+        if state in ("crossover", "at most")
+        else (None, None, None)
+    )
     return Crossover(
         one=names[0],
         other=names[1],
@@ -139,21 +136,6 @@ def judge(
         missing=missing or {},
         runs=tuple(sorted({row.run for pair in pairs for row in pair})),
     )
-
-
-def crossing(logs: Array, lengths: Sequence[int]) -> Array:
-    """Where lines of log ratios [R, N] fall below zero for good: lengths [R]; 0 or inf where outside [N]."""
-    x = np.log(np.asarray(lengths, dtype=np.float64))
-    above = logs >= 0
-    last = logs.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
-    rows = np.arange(len(logs))
-    following = np.minimum(last + 1, len(x) - 1)
-    start, end = logs[rows, last], logs[rows, following]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = start / (start - end)
-        found = np.exp(x[last] + (x[following] - x[last]) * share)
-    found = np.where(last == len(x) - 1, math.inf, found)
-    return np.where(above.any(axis=1), found, 0.0)
 
 
 def _names(row: Row) -> set[str]:
@@ -211,29 +193,3 @@ def _noise(pair: Sides, rows: Sequence[Row]) -> Noise | None:
         == (case.pass_name, case.seq_len, case.batch)
     ]
     return ratios.noise_of(twins)
-
-
-def _interval(
-    pairs: Sequence[Sides], points: Sequence[Point]
-) -> tuple[float | None, float | None, float | None]:
-    """The crossing and its interval; deviations are widened from the normal distribution to Student's t."""
-    generator = np.random.default_rng(SEED)
-    tail = (1 - CONFIDENCE) / 2
-    logs, replicates = [], []
-    for pair, point in zip(pairs, points, strict=True):
-        samples = [(row.times_ms, row.rounds) for row in pair]
-        drawn = resampled_ratio(samples[0], samples[1], point.together, generator)
-        wider = t_quantile(1 - tail, drawn.rounds - 1) / normal_quantile(1 - tail)
-        logs.append(drawn.log)
-        replicates.append(drawn.log + wider * (drawn.replicates - drawn.log))
-    lengths = [point.seq_len for point in points]
-    at = float(crossing(np.array([logs]), lengths)[0])
-    found = np.quantile(
-        crossing(np.stack(replicates, axis=1), lengths), (tail, 1 - tail), method="inverted_cdf"
-    )
-    low, high = float(found[0]), max(float(found[1]), lengths[0])
-    return (
-        at if 0 < at < math.inf else None,
-        min(low, lengths[-1]) or None,
-        high if high < math.inf else None,
-    )
