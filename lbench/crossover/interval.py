@@ -22,7 +22,7 @@ def interval(
 ) -> tuple[float | None, float | None, float | None]:
     """The crossing of rows at ascending lengths, and its interval; None for an end beyond these lengths.
 
-    `together` says which pairs took turns. Deviations are widened from the normal distribution's to Student's.
+    `together` says which pairs took turns. Deviations are widened from the normal quantile to Student's t.
     """
     generator = np.random.default_rng(SEED)
     tail = (1 - CONFIDENCE) / 2
