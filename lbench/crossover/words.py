@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lbench.crossover import Crossover, Point
@@ -78,10 +78,17 @@ def notes(answer: Crossover) -> list[str]:
         where = f" at {', '.join(map(format_length, answer.apart))}" if some else ""
         made.append(f"not measured in turns{where}: drift between their runs is in no interval")
     if answer.missing:
-        made.append(
-            "no time: " + ", ".join(f"{who} at {format_length(at)}" for at, who in answer.missing.items())
-        )
+        made.append("no time: " + "; ".join(_grouped(answer.missing)))
+    if answer.untold and answer.state not in ("crossover", "at most"):
+        made.append("~: not to be told apart")
     return made
+
+
+def _grouped(missing: Mapping[int, str]) -> Iterator[str]:
+    """`flash_attn2 out_of_memory at 64k, 128k`, once for each of what happened."""
+    for what in dict.fromkeys(missing.values()):
+        lengths = [format_length(length) for length, said in missing.items() if said == what]
+        yield f"{what} at {', '.join(lengths)}"
 
 
 def length_text(length: float) -> str:
