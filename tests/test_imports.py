@@ -48,8 +48,8 @@ LAYERS = (
     {"measurement", "device"},
     {"profiling"},
     {"worker", "doctor", "report", "gates"},
-    {"runner", "plot", "export"},
-    {"validate", "page"},
+    {"runner", "plot", "export", "crossover"},
+    {"validate", "page", "claims"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -104,7 +104,9 @@ def test_kernels_import_torch_and_triton_alone() -> None:
                 )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"], ["claims", "list"]]
+)
 def test_help_and_list_import_neither_torch_nor_pandas(arguments: list[str]) -> None:
     code = (
         "import sys\n"

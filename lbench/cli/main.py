@@ -11,7 +11,9 @@ import lbench
 from lbench.cli import (
     certificate,
     check,
+    claims,
     compare,
+    crossover,
     doctor,
     export,
     frontier,
@@ -54,6 +56,8 @@ app.command("merge")(merge.command)
 app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
 app.command("compare")(compare.command)
+app.add_typer(claims.app, name="claims")
+app.command("crossover")(crossover.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 

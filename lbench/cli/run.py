@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,11 @@ from lbench.cli import axes, folders
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from lbench.case import Case
+    from lbench.device import Device
+    from lbench.isolation import Worker
+    from lbench.plan import Plan
+    from lbench.results import Results
     from lbench.runner import Sweep
     from lbench.suite import Suite
 
@@ -67,12 +73,10 @@ def command(
     from lbench.isolation import InProcessWorker, ProcessWorker
     from lbench.plan import Plan
     from lbench.replay import is_replay
-    from lbench.results import Writer
-    from lbench.runner import Sweep
 
     if case is not None and (suite or given):
         raise UsageError("--case names all there is to know; give neither a suite nor axes with it")
-    budget_s = _budget_s(budget)
+    budget_s = seconds_of(budget)
     one = suites.of_key(case) if case is not None else None
     if one is None:
         axes.check(suite, given, device)
@@ -83,19 +87,38 @@ def command(
     if earlier is not None and not other_environment:
         folders.check_environment(earlier, found)
     base = one[0] if one else suites.load(suite or f"quick-{found.kind}").override(given)
-    chosen = _limited(base, cell_timeout, case_budget)
+    chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)
     plan = Plan(chosen.stopping, found.copy_bandwidth_gb_s, budget_s)
+    start(chosen, cases, found, make_worker, plan, earlier, out, dry_run=dry_run, plot=plot)
+
+
+def start(
+    suite: Suite,
+    cases: list[Case],
+    device: Device,
+    make_worker: Callable[[], Worker],
+    plan: Plan,
+    earlier: Results | None,
+    out: Path | None,
+    *,
+    dry_run: bool = False,
+    plot: bool = False,
+) -> None:
+    """Carries a sweep out, or with `dry_run` only shows its plan."""
+    from lbench.results import Writer
+    from lbench.runner import Sweep
+
     if dry_run:
         from lbench.cli.forecast import show_plan
 
-        show_plan(plan, cases, earlier, found, chosen.cell_timeout_s)
+        show_plan(plan, cases, earlier, device, suite.cell_timeout_s)
         return
-    folder = out or folders.new(chosen.name)
+    folder = out or folders.new(suite.name)
     sweep = Sweep(
-        suite=chosen,
+        suite=suite,
         cases=cases,
-        device=found,
+        device=device,
         writer=Writer(folder),
         earlier=earlier,
         make_worker=make_worker,
@@ -125,7 +148,8 @@ def _carry_out(sweep: Sweep, folder: Path, plot: bool) -> None:
     print(f"rows: {folder}\nfigures: lbench plot {folder}\ntable: lbench table {folder}", file=sys.stderr)
 
 
-def _budget_s(text: str | None) -> float | None:
+def seconds_of(text: str | None) -> float | None:
+    """What --budget says, in seconds."""
     from lbench.durations import parse_duration
 
     if text is None:
@@ -138,7 +162,8 @@ def _budget_s(text: str | None) -> float | None:
     return parse_duration(text)
 
 
-def _limited(suite: Suite, cell_timeout_s: float | None, budget_s: float | None) -> Suite:
+def limited(suite: Suite, cell_timeout_s: float | None, budget_s: float | None) -> Suite:
+    """The suite with the time a case may take, and its sampling, replaced where given."""
     if cell_timeout_s is not None:
         suite = dataclasses.replace(suite, cell_timeout_s=cell_timeout_s)
     if budget_s is not None:

@@ -20,6 +20,8 @@ STRETCHES = 5
 """Rows without rounds are cut into so many consecutive stretches, which stand for them."""
 
 Array = npt.NDArray[np.float64]
+Samples = tuple[Sequence[float], Sequence[int]]
+"""Times of a case, and where in them each round begins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,15 +40,41 @@ def resampled(times_ms: Sequence[float], rounds: Sequence[int], generator: np.ra
     split = [np.log(np.asarray(part)) for part in _rounds(times_ms, rounds)]
     medians = np.array([np.median(part) for part in split])
     drawn = np.stack([_medians(part, generator) for part in split])
-    count = len(split)
+    return _of_rounds(medians, drawn, sum(len(part) for part in split), generator)
+
+
+def _of_rounds(medians: Array, drawn: Array, samples: int, generator: np.random.Generator) -> Resampled:
+    """Rounds are drawn, and of each one of its drawn medians."""
+    count = len(medians)
     chosen = generator.integers(count, size=(REPLICATES, count))
     log = float(medians.mean())
     deviations = drawn[chosen, generator.integers(WITHIN, size=chosen.shape)].mean(axis=1) - log
     # A bootstrap over n rounds shows (n - 1) / n of the variance between them.
     stretch = math.sqrt(count / (count - 1)) if count > 1 else math.nan
-    return Resampled(
-        log=log, replicates=log + stretch * deviations, rounds=count, samples=sum(len(part) for part in split)
+    return Resampled(log=log, replicates=log + stretch * deviations, rounds=count, samples=samples)
+
+
+def resampled_ratio(
+    one: Samples, other: Samples, together: bool, generator: np.random.Generator
+) -> Resampled:
+    """Replicates of the logarithm of one time over another.
+
+    Of cases that took turns (`together`) the same rounds are drawn, so that drift which both share cancels.
+    """
+    if not together:
+        first, second = (resampled(*samples, generator) for samples in (one, other))
+        return Resampled(
+            log=first.log - second.log,
+            replicates=first.replicates - second.replicates,
+            rounds=first.rounds + second.rounds - 1,
+            samples=first.samples + second.samples,
+        )
+    pairs = list(
+        zip(*([np.log(np.asarray(part)) for part in _rounds(*side)] for side in (one, other)), strict=False)
     )
+    medians = np.array([np.median(a) - np.median(b) for a, b in pairs])
+    drawn = np.stack([_medians(a, generator) - _medians(b, generator) for a, b in pairs])
+    return _of_rounds(medians, drawn, sum(len(a) + len(b) for a, b in pairs), generator)
 
 
 def interval(

@@ -51,7 +51,7 @@ def series_of(rows: Iterable[Row]) -> list[Series]:
     """
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        for held, value in _held(row):
+        for held, value in held_of(row):
             same = dataclasses.replace(row.case, batch=1, seq_len=1).key
             found.setdefault((same, held, value), []).append(row)
     made = [
@@ -62,7 +62,8 @@ def series_of(rows: Iterable[Row]) -> list[Series]:
     return sorted(made, key=lambda one: one.title)
 
 
-def _held(row: Row) -> Iterator[tuple[str, int]]:
+def held_of(row: Row) -> Iterator[tuple[str, int]]:
+    """What may stay constant while the length of a row's case grows, and its value."""
     case = row.case
     if case.pass_name == "decode":
         yield "context", case.batch

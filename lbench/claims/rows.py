@@ -1,0 +1,109 @@
+"""Which kept rows answer a claim: those of its very shapes; to judge flatness and the like, others too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lbench.claims.spec import Claim, Line
+from lbench.gates.series import held_of
+from lbench.metrics import METRICS
+from lbench.results import Results, Row
+
+UNSAID: dict[str, Any] = {"decay": "alibi", "inputs": "model", "seed": 0, "model": None}
+"""What a field is where a claim does not say it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A row with the run and the machine that it comes from."""
+
+    row: Row
+    run: Mapping[str, Any]
+    machine: str
+
+    def value(self, metric: str) -> float:
+        """NaN where the row has no time."""
+        return METRICS[metric].value(self.row, dict(self.run))
+
+
+def gather(folders: Iterable[Results]) -> list[Measured]:
+    """All rows of result folders, the newest of a case standing."""
+    found: dict[str, Measured] = {}
+    for folder in folders:
+        for key, row in folder.rows.items():
+            run = folder.runs.get(row.run, {})
+            environment = folder.environments.get(run.get("environment", ""), {})
+            machine = environment.get("gpu") or environment.get("cpu") or "an unknown machine"
+            if key not in found or found[key].row.started_at < row.started_at:
+                found[key] = Measured(row=row, run=run, machine=machine)
+    return list(found.values())
+
+
+def answers(
+    claim: Claim, line: Line, pass_name: str, rows: Iterable[Measured]
+) -> dict[str, dict[int, Measured]]:
+    """Backend -> length -> row at the line's shape. The same kernel comes first.
+
+    Others of its mechanism follow, but those that have a line of their own at that shape.
+    """
+    own = line.fields.get("backend", "")
+    others = {other.fields.get("backend") for other in claim.lines if other.shape == line.shape} - {own}
+    found: dict[str, dict[int, Measured]] = {}
+    for one in rows:
+        case = one.row.case
+        if case.backend not in others and case.seq_len in claim.lengths and _fits(one.row, line, pass_name):
+            by_length = found.setdefault(case.backend, {})
+            if case.seq_len not in by_length or _faster(one, by_length[case.seq_len]):
+                by_length[case.seq_len] = one
+    return dict(sorted(found.items(), key=lambda item: (item[0] != own, item[0])))
+
+
+def elsewhere(
+    line: Line, pass_name: str, rows: Iterable[Measured]
+) -> dict[tuple[Any, ...], dict[int, Measured]]:
+    """Setting -> length -> row of the line's own kernel, at other numbers of heads, tokens or the like."""
+    held = "constant tokens" if "tokens" in line.fields else "batch 1"
+    found: dict[tuple[Any, ...], dict[int, Measured]] = {}
+    for one in rows:
+        case = one.row.case
+        if (
+            case.backend != line.fields.get("backend")
+            or case.pass_name != pass_name
+            or "model" in line.fields
+        ):
+            continue
+        fields = _fields(one.row)
+        if any(fields[name] != usual for name, usual in UNSAID.items()) or not one.row.times_ms:
+            continue
+        for what, value in held_of(one.row):
+            if what == held:
+                setting = (value, case.heads, case.head_dim, case.head_dim_v, case.dtype, case.device)
+                found.setdefault(setting, {})[case.seq_len] = one
+    return found
+
+
+def machines(rows: Sequence[Measured]) -> str:
+    """Their names."""
+    return " and ".join(sorted({one.machine for one in rows}))
+
+
+def _fits(row: Row, line: Line, pass_name: str) -> bool:
+    if "mechanism" not in line.fields:
+        return False
+    fields = _fields(row)
+    wanted = {**UNSAID, **line.shape, "pass": pass_name}
+    wanted.setdefault("head_dim_v", wanted.get("head_dim", fields["head_dim_v"]))
+    wanted.setdefault("kv_heads", wanted.get("heads", fields["kv_heads"]))
+    return all(fields.get(name) == value for name, value in wanted.items())
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {**row.case.as_dict(), "tokens": row.case.tokens}
+    return {**fields, "model": fields.get("model") or None}
+
+
+def _faster(one: Measured, other: Measured) -> bool:
+    new, old = one.value("tokens_per_s"), other.value("tokens_per_s")
+    return new > old or old != old

@@ -1,0 +1,172 @@
+"""`lbench claims`: published tables, measured again at the same shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lbench.cli import axes, folders
+
+if TYPE_CHECKING:
+    from lbench.claims import Claim
+    from lbench.claims.rows import Measured
+    from lbench.claims.words import Told
+
+app = typer.Typer(
+    help="Published tables: list them, measure them again, show them beside kept rows.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the claims, with their sources and the GPUs they were measured on."""
+    from lbench import claims
+
+    every = [claims.load(name) for name in claims.names()]
+    if as_json:
+        print(json.dumps([_summary(claim) for claim in every], indent=2))
+        return
+    for claim in every:
+        print(f"{claim.name}: {claim.title}")
+        values = _summary(claim)["values"]
+        counted = f"{values} values of {', '.join(claim.passes)}; {len(claim.shapes)} shapes"
+        for text in (claim.source, f"{claim.gpu}; {counted}"):
+            print(textwrap.fill(text, _width(), initial_indent="  ", subsequent_indent="  "))
+
+
+def _summary(claim: Claim) -> dict[str, Any]:
+    return {
+        "name": claim.name,
+        "title": claim.title,
+        "source": claim.source,
+        "gpu": claim.gpu,
+        "metric": claim.metric,
+        "passes": claim.passes,
+        "lengths": claim.lengths,
+        "values": sum(len(values) for line in claim.lines for values in line.values.values()),
+        "shapes": len(claim.shapes),
+    }
+
+
+@app.command("show")
+def show_command(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Result folders; none for the published values alone.")
+    ] = None,
+    claim: Annotated[str | None, typer.Option(help="Only these claims: a,b.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print published and measured values side by side, their ratio, and whether the shape holds here.
+
+    Only rows of a claim's very shapes are set beside its values. Flatness, order and crossover are judged at
+    another setting where these have no rows, and say so.
+    """
+    from lbench import claims
+    from lbench.claims.words import tell, text
+
+    names = axes.listed("claim", claim) if claim else claims.names()
+    chosen = [claims.load(name) for name in names]
+    told = [tell(one, _rows(results or [])) for one in chosen]
+    if as_json:
+        print(json.dumps([_record(one) for one in told], indent=1))
+        return
+    print("\n\n".join("\n".join(text(one, _width())) for one in told))
+
+
+@app.command("run")
+def run_command(
+    claim: Annotated[str, typer.Argument(help="A claim, as `lbench claims list` shows it.")],
+    seq: axes.Seq = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Other backends than the same kernels and ours, each for its mechanism's lines."),
+    ] = None,
+    pass_names: axes.PassNames = None,
+    device: axes.DeviceName = None,
+    out: Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")] = False,
+    cell_timeout: axes.CellTimeout = None,
+    case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the whole sweep, 20m; what will not fit is skipped.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cases.")] = False,
+) -> None:
+    """Measure a claim's cases: the same kernels and ours, at the published shapes."""
+    from lbench import claims
+    from lbench.claims.cases import suite_of
+    from lbench.cli.run import limited, seconds_of, start
+    from lbench.device import probe
+    from lbench.isolation import ProcessWorker
+    from lbench.plan import Plan
+    from lbench.replay import is_replay
+
+    backends = axes.listed("backend", backend) if backend else []
+    passes = axes.listed("pass", pass_names) if pass_names else []
+    chosen = suite_of(claims.load(claim), backends=backends, passes=passes, seq=seq)
+    suite = limited(chosen, cell_timeout, case_budget)
+    budget_s = seconds_of(budget)
+    suite.cases("cpu")  # what is wrong with it shows before a worker starts
+    earlier = folders.earlier(out, resume, None)
+    make_worker = functools.partial(ProcessWorker, preload=not is_replay(device))
+    found = probe(device, make_worker)
+    if earlier is not None:
+        folders.check_environment(earlier, found)
+    plan = Plan(suite.stopping, found.copy_bandwidth_gb_s, budget_s)
+    start(suite, suite.cases(found.kind), found, make_worker, plan, earlier, out, dry_run=dry_run)
+
+
+def _rows(folders: list[Path]) -> list[Measured]:
+    from lbench import results
+    from lbench.claims.rows import gather
+
+    read = [results.read(folder) for folder in folders]
+    for one in read:
+        for problem in one.problems:
+            print(f"lbench: {problem}", file=sys.stderr)
+    return gather(read)
+
+
+def _record(told: Told) -> dict[str, Any]:
+    """NaN, which JSON has not, becomes null."""
+    claim = told.claim
+
+    def plain(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in fields.items()}
+
+    return {
+        "claim": claim.name,
+        "source": claim.source,
+        "gpu": claim.gpu,
+        "metric": claim.metric,
+        "machines": told.machines or None,
+        "lines": [
+            {
+                "line": line.id,
+                "name": line.name,
+                "fields": dict(line.fields),
+                "pass": pass_name,
+                "published": dict(zip(claim.lengths, line.values[pass_name], strict=True)),
+                "measured": [plain(dataclasses.asdict(one)) for one in told.measured[line.id, pass_name]],
+            }
+            for line in claim.lines
+            for pass_name in line.values
+        ],
+        "shapes": [dataclasses.asdict(one) for one in told.shapes],
+    }
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns, 40)

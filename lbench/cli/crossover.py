@@ -1,0 +1,93 @@
+"""`lbench crossover`: the length from which one backend (or model) beats another, with its interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lbench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from lbench.crossover import Crossover
+    from lbench.results import Results, Row
+
+
+def command(
+    one: Annotated[str, typer.Argument(help="A backend or model.", show_default=False)],
+    other: Annotated[str, typer.Argument(help="What it is compared with.", show_default=False)],
+    results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
+    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every answer as JSON.")] = False,
+) -> None:
+    """Say from which length on ONE is faster than OTHER, for each pass and setting both were measured in.
+
+    Resampled from raw samples (by the same rounds where both took turns), with power laws between measured
+    lengths. It says so where there is no such length, or none that can be told.
+    """
+    from lbench import crossover
+    from lbench.report.choices import split_names
+
+    passes = split_names(pass_names, "pass")
+    answers = []
+    for folder in results:
+        read = _read(folder)
+        rows = [row for row in read.rows.values() if not passes or row.case.pass_name in passes]
+        _check(rows, one, other, passes, folder)
+        answers += [(found, _machine(read, found)) for found in crossover.find(rows, one, other)]
+    if not answers:
+        raise UsageError(
+            f"{one} and {other} have no pass and setting in which both have a time at two lengths or more; "
+            f"`lbench table` shows what was measured"
+        )
+    if as_json:
+        print(json.dumps([_record(found, machine) for found, machine in answers], indent=1))
+        return
+    from lbench.crossover.words import told
+
+    width = max(shutil.get_terminal_size().columns, 40)
+    print("\n\n".join("\n".join(told(found, machine, width)) for found, machine in answers))
+
+
+def _read(folder: Path) -> Results:
+    from lbench import results
+
+    read = results.read(folder)
+    for problem in read.problems:
+        print(f"lbench: {problem}", file=sys.stderr)
+    return read
+
+
+def _machine(read: Results, found: Crossover) -> str:
+    """The GPUs, or CPUs, that its rows come from."""
+    environments = [
+        read.environments.get(read.runs.get(run, {}).get("environment", ""), {}) for run in found.runs
+    ]
+    names = {environment.get("gpu") or environment.get("cpu") or "unknown" for environment in environments}
+    return " and ".join(sorted(names))
+
+
+def _check(rows: list[Row], one: str, other: str, passes: Sequence[str], folder: Path) -> None:
+    from lbench.case import PASSES
+
+    for name in passes:
+        if name not in PASSES:
+            raise unknown("pass", name, PASSES)
+    if one == other:
+        raise UsageError(f"{one} is compared with itself; give two backends or models")
+    if not rows:
+        raise UsageError(f"{folder} has no row of pass {', '.join(passes)}; `lbench table` shows what it has")
+    names = sorted({getattr(row.case, "model", "") or row.case.backend for row in rows})
+    for name in (one, other):
+        if name not in names:
+            raise unknown(f"backend in {folder}", name, names)
+
+
+def _record(answer: Crossover, machine: str) -> dict[str, Any]:
+    return {"machine": machine, **dataclasses.asdict(answer)}

@@ -1,0 +1,158 @@
+"""`lbench crossover`: it finds the crossing it was given, covers the truth, and says where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rows import make_row
+
+from lbench import crossover
+from lbench.crossover import Crossover
+from lbench.crossover.words import sentence, told
+from lbench.results import Row, Writer
+
+Cli = Callable[..., tuple[int, str, str]]
+LENGTHS = (1024, 2048, 4096, 8192, 16384)
+EXCERPT = Path(__file__).parent / "gates" / "h100"
+A, B = "lightning_eager", "softmax_eager"
+
+
+def row_of(
+    backend: str, length: int, time_ms: float, generator: np.random.Generator, **fields: object
+) -> Row:
+    """Five rounds of ten samples; rounds differ by a tenth of a percent, samples by half a percent."""
+    noise = fields.pop("noise", 0.001)
+    mechanism = backend.removesuffix("_eager")
+    row = make_row(backend=backend, mechanism=mechanism, seq_len=length, batch=LENGTHS[-1] // length)
+    drift = np.repeat(generator.normal(0, noise, 5), 10)
+    times = time_ms * np.exp(drift + generator.normal(0, 0.005, 50))
+    return dataclasses.replace(row, times_ms=tuple(times), rounds=tuple(range(0, 50, 10)), **fields)
+
+
+def sides(at: float, slope: float = 1.0, seed: int = 0, **fields: object) -> list[Row]:
+    """A flat backend and one that is `slope` steeper and as fast at length `at`."""
+    generator = np.random.default_rng(seed)
+    return [
+        row_of(name, length, (length / at) ** power, generator, **fields)
+        for name, power in ((A, 0.0), (B, slope))
+        for length in LENGTHS
+    ]
+
+
+def only(rows: list[Row], one: str = A, other: str = B) -> Crossover:
+    (found,) = [answer for answer in crossover.find(rows, one, other) if answer.setting["held"] != "batch 1"]
+    return found
+
+
+@given(at=st.floats(1300, 13000), slope=st.floats(0.5, 2), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_it_finds_the_length_it_was_given(at: float, slope: float, seed: int) -> None:
+    found = only(sides(at, slope, seed))
+    assert found.length == pytest.approx(at, rel=0.01)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.length <= found.high
+
+
+@given(factor=st.floats(0.01, 100), seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_the_unit_of_time_changes_nothing(factor: float, seed: int) -> None:
+    rows = sides(3000, seed=seed)
+    scaled = [dataclasses.replace(row, times_ms=tuple(factor * t for t in row.times_ms)) for row in rows]
+    assert only(scaled).length == pytest.approx(only(rows).length)
+
+
+def test_the_interval_covers_the_truth() -> None:
+    found = [only(sides(3000, seed=seed, noise=0.01)) for seed in range(60)]
+    assert all(answer.state in ("crossover", "at most") for answer in found)
+    covered = sum((answer.low or 0) <= 3000 <= (answer.high or math.inf) for answer in found)
+    assert covered >= 52
+    widths = [(answer.high or math.inf) / (answer.low or 1) for answer in found]
+    assert float(np.median(widths)) < 1.1
+
+
+def test_a_range_without_crossing_says_so() -> None:
+    ahead, behind = only(sides(100)), only(sides(100_000))
+    assert (ahead.state, behind.state) == ("ahead", "behind")
+    assert ahead.length is behind.length is None
+    assert "ahead of" in sentence(ahead)
+    assert "does not beat" in sentence(behind)
+    assert only(sides(3000), B, A).state == "behind"
+    assert "alone" in sentence(only(sides(3000), B, A))
+
+
+def test_what_cannot_be_told_is_not_told() -> None:
+    equal = only(sides(3000, slope=0.0))
+    assert equal.state == "untold"
+    assert "cannot be told" in sentence(equal)
+    near = only(sides(1024, noise=0.002))
+    assert near.state == "at most"
+    assert near.low is None or near.low < 1100
+    assert near.untold == (1024,)
+
+
+def test_samples_that_took_turns_cancel_their_drift() -> None:
+    """Rounds that slow both down by up to 30 % leave a paired crossing sharp."""
+    shared = np.repeat(np.random.default_rng(1).uniform(1.0, 1.3, 5), 10)
+    rows = [dataclasses.replace(row, times_ms=tuple(np.array(row.times_ms) * shared)) for row in sides(3000)]
+    paired = only(rows)
+    apart = only([dataclasses.replace(row, run=row.case.backend) for row in rows])
+    assert (paired.apart, apart.apart) == ((), LENGTHS)
+    assert (paired.high or 0) / (paired.low or 1) < 1.02
+    assert (apart.high or math.inf) / (apart.low or 1) > 1.1
+
+
+def test_a_length_that_one_cannot_do_is_named() -> None:
+    rows = sides(3000)
+    rows[-1] = make_row("out_of_memory", backend=B, mechanism="softmax", seq_len=LENGTHS[-1], batch=1)
+    found = only(rows)
+    assert found.missing == {LENGTHS[-1]: f"{B} out_of_memory"}
+    assert any("out_of_memory at 16k" in line for line in told(found, "a card", 200))
+    assert found.length == pytest.approx(3000, rel=0.01)
+
+
+def test_recorded_rows(cli: Cli) -> None:
+    code, out, _ = cli("crossover", "lightning_triton", "flash_attn3", EXCERPT, "--pass", "fwd", "--json")
+    assert code == 0
+    found = {answer["setting"]["held"]: answer for answer in json.loads(out)}
+    assert found["constant tokens"]["state"] == "ahead"
+    assert 1024 < found["batch 1"]["low"] < found["batch 1"]["length"] < found["batch 1"]["high"] < 4096
+    code, out, _ = cli("crossover", "lightning_authors", "flash_attn2", EXCERPT)
+    assert code == 0
+    assert "lightning_authors beats flash_attn2 from" in out
+    assert "not measured in turns" in out
+
+
+def test_the_text_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = cli("crossover", "lightning_authors", "flash_attn2", EXCERPT)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((A, A), "compared with itself"),
+        ((A, "softmx_eager"), "softmax_eager"),
+        ((A, B, "--pass", "fwd,forward"), "did you mean fwd"),
+        ((A, B, "--pass", "bwd"), "no row of pass bwd"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    writer = Writer(tmp_path)
+    for row in sides(3000):
+        writer.append(row)
+    writer.close()
+    names, options = arguments[:2], arguments[2:]
+    code, out, error = cli("crossover", *names, tmp_path, *options)
+    assert (code, out) == (2, "")
+    assert said in error
+    assert len(error.splitlines()) == 1
