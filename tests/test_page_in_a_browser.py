@@ -32,7 +32,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     hostile = row(backend=EVIL, mechanism="odd", time_ms=1.5, seq_len=4096, tokens=4096)
-    return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile])], ignore_index=True)
+    others = [
+        row(time_ms=3.0, seq_len=length, tokens=length, dtype=dtype, model=model)
+        for length, dtype, model in ((1024, "fp16", EVIL), (2048, "fp16", "tnl-1b"), (1024, "fp32", "tnl-1b"))
+    ]
+    return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile, *others])], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +72,27 @@ def opened(browser: Any, file: Path) -> Iterator[Any]:
         page.on("request", lambda asked: wrong.append(asked.url) if asked.url != file.as_uri() else None)
         page.goto(file.as_uri())
         if options.get("java_script_enabled", True):
-            page.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
+            settle(page)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     assert [one for one in wrong if not one.startswith(("blob:", "data:"))] == []
+
+
+def settle(page: Any) -> None:
+    """Waits until the page answers and all charts show the present choice."""
+    page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+    drawn = "() => [...document.querySelectorAll('.chart')].every(one => one.dataset.drawn)"
+    page.wait_for_function(drawn, timeout=60_000)
+
+
+def every_row(page: Any) -> None:
+    page.select_option("#condition", "")
+    page.select_option("#pass", "")
+    if page.locator("#all").is_visible():
+        page.locator("#all").click()
 
 
 def traces(page: Any, metric: str) -> list[dict[str, Any]]:
@@ -106,17 +124,18 @@ def test_what_is_drawn_is_what_the_rows_say(opened: Any, file: Path, rows: pd.Da
             high = [y + up for y, up in zip(trace["y"], trace["up"], strict=True)]
             assert high == pytest.approx([chart["high"][number] for number in trace["rows"]], rel=1e-6)
         held = rows[(rows["batch"] == 1) & (rows["pass"] == "fwd") & rows[metric].notna()]
+        held = held[held["dtype"] == "bf16"]
         assert drawn == len(held) or metric.startswith("error")
     assert page.locator(".chart .scatterlayer .trace").count() > 50
 
 
 def test_filters_sorting_and_the_picked_command(opened: Any, rows: pd.DataFrame) -> None:
     page = opened()
-    page.select_option("#condition", "")
-    page.select_option("#pass", "")
+    every_row(page)
     assert page.locator("#table tbody tr:visible").count() == len(rows)
     page.locator("input.mechanism[value=softmax]").uncheck()
     assert page.locator("#table tbody tr:visible").count() == (rows["mechanism"] != "softmax").sum()
+    settle(page)
     drawn = {number for trace in traces(page, "time_ms") for number in trace["rows"]}
     assert "softmax" not in set(rows.iloc[sorted(drawn)]["mechanism"])
     head = page.locator("th[data-column=time_ms] button")
@@ -133,10 +152,50 @@ def test_filters_sorting_and_the_picked_command(opened: Any, rows: pd.DataFrame)
     assert page.locator("#picked").inner_text() == rows["reproduce"][3]
 
 
-def test_downloads_hold_the_rows(opened: Any, file: Path, rows: pd.DataFrame) -> None:
-    page = opened(accept_downloads=True)
+def test_dtype_and_model_choose_rows_and_sweeps(opened: Any, rows: pd.DataFrame) -> None:
+    page = opened()
+    names = page.locator("#model option").all_inner_texts()
+    assert names[1:] == sorted([EVIL, "tnl-1b"])
+    page.select_option("#dtype", "fp16")
+    # The sweep at hand is of bf16: another one is chosen, and those without such a row are not on offer.
+    assert page.locator("#shown").text_content().startswith("2 of ")
+    offered = page.locator("#condition option:not([disabled])").all_inner_texts()
+    assert offered
+    assert all("fp16" in one for one in offered[:-1])
+    page.select_option("#condition", "")
+    page.select_option("#dtype", "")
+    page.select_option("#model", "tnl-1b")
+    assert page.locator("#table tbody tr:visible").count() == (rows["model"] == "tnl-1b").sum() == 2
+    settle(page)
+    drawn = {number for trace in traces(page, "time_ms") for number in trace["rows"]}
+    assert set(rows.iloc[sorted(drawn)]["model"]) == {"tnl-1b"}
+
+
+def test_few_rows_are_laid_out_until_all_are_asked_for(opened: Any, rows: pd.DataFrame) -> None:
+    page = opened()
     page.select_option("#condition", "")
     page.select_option("#pass", "")
+    visible = page.locator("#table tbody tr:visible")
+    assert visible.count() == 200 < len(rows)
+    page.locator("th[data-column=time_ms] button").click()
+    assert rows["pass"][rows["time_ms"].idxmin()] in visible.first.inner_text()
+    page.locator("#all").click()
+    assert visible.count() == len(rows)
+    assert page.locator("#all").is_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened: Any, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    for width in (1280, 390):
+        page = opened(color_scheme=scheme, viewport={"width": width, "height": 900})
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+
+def test_downloads_hold_the_rows(opened: Any, file: Path, rows: pd.DataFrame) -> None:
+    page = opened(accept_downloads=True)
+    every_row(page)
     saved = {}
     for kind in ("csv", "json"):
         with page.expect_download() as download:

@@ -45,9 +45,9 @@ def to_markdown(tables: Sequence[Table]) -> str:
         lines = [_pipe(head), _pipe(["---", "---", *["---:"] * len(table.lengths)])]
         for line in table.shown:
             cells = [_bold(cell.text, "**", "**") if cell.best else cell.text for cell in line.cells]
-            lines.append(_pipe([_markdown(line.mechanism), _markdown(line.title), *cells]))
-        notes = [table.legend, ""] + [f"- {_markdown(told)}: `{command}`" for told, command in table.failures]
-        title = f"**{_markdown(table.title)}** ({_markdown(table.setting)})"
+            lines.append(_pipe([escape_markdown(line.mechanism), escape_markdown(line.title), *cells]))
+        notes = [table.legend, ""] + [f"- {escape_markdown(told)}: `{command}`" for told, command in table.failures]
+        title = f"**{escape_markdown(table.title)}** ({escape_markdown(table.setting)})"
         parts.append("\n".join([title, "", *lines, "", *notes]).strip() + "\n")
     return "\n".join(parts)
 
@@ -78,20 +78,20 @@ def _latex_table(table: Table) -> str:
     caption = ". ".join(filter(None, [table.title, table.setting, table.legend]))
     lines = [
         "\\begin{table}",
-        f"\\caption{{{_latex(caption)}.}}",
+        f"\\caption{{{escape_latex(caption)}.}}",
         "\\centering\\small",
         f"\\begin{{tabular}}{{l{'r' * len(table.lengths)}}}",
         "\\toprule",
         f"{head} \\\\",
     ]
     for mechanism, group in _groups(table):
-        lines += ["\\midrule", f"\\emph{{{_latex(mechanism)}}}{' &' * len(table.lengths)} \\\\"]
+        lines += ["\\midrule", f"\\emph{{{escape_latex(mechanism)}}}{' &' * len(table.lengths)} \\\\"]
         for line in group:
-            cells = [_latex(cell.text) for cell in line.cells]
+            cells = [escape_latex(cell.text) for cell in line.cells]
             marked = [
                 _bold(t, "\\textbf{", "}") if c.best else t for t, c in zip(cells, line.cells, strict=True)
             ]
-            lines.append(" & ".join([_latex(line.title), *marked]) + " \\\\")
+            lines.append(" & ".join([escape_latex(line.title), *marked]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
     return "\n".join(lines)
 
@@ -143,11 +143,13 @@ def _pipe(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """A text that Markdown shows as it is."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
-def _latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """A text that LaTeX shows as it is."""
     return re.sub(r"[\\&%$#_{}~^\u00d7<>|]", lambda found: _LATEX[found[0]], " ".join(text.split()))
 
 
