@@ -39,12 +39,22 @@ def rows() -> pd.DataFrame:
     return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile, *others])], ignore_index=True)
 
 
+def written(rows: pd.DataFrame, path: Path) -> Path:
+    source = Source(label="card @ abc", results=Results(Path("."), {}, {}, {}, []), rows=rows)
+    path.write_text(render.html([source]))
+    return path
+
+
 @pytest.fixture(scope="module")
 def file(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    source = Source(label="card @ abc", results=Results(Path("."), {}, {}, {}, []), rows=rows)
-    render.write(render.html([source]), path)
-    return path
+    return written(rows, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def small(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every element of the page, few rows."""
+    few = rows[rows["seq_len"].isin([1024, 4096])].groupby("mechanism").head(12).reset_index(drop=True)
+    return written(few, tmp_path_factory.mktemp("small") / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,7 @@ def opened(browser: Any, file: Path) -> Iterator[Any]:
     """Opens the page and waits for its charts; no console error, dialog or request is let pass."""
     contexts, wrong = [], []
 
-    def open_page(**options: Any) -> Any:
+    def open_page(file: Path = file, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -69,8 +79,9 @@ def opened(browser: Any, file: Path) -> Iterator[Any]:
         )
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on("request", lambda asked: wrong.append(asked.url) if asked.url != file.as_uri() else None)
-        page.goto(file.as_uri())
+        here = file.as_uri()
+        page.on("request", lambda asked: wrong.append(asked.url) if asked.url != here else None)
+        page.goto(here)
         if options.get("java_script_enabled", True):
             settle(page)
         return page
@@ -185,10 +196,10 @@ def test_few_rows_are_laid_out_until_all_are_asked_for(opened: Any, rows: pd.Dat
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(opened: Any, scheme: str) -> None:
+def test_axe_finds_nothing(opened: Any, small: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     for width in (1280, 390):
-        page = opened(color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = opened(small, color_scheme=scheme, viewport={"width": width, "height": 900})
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
 
@@ -213,8 +224,8 @@ def test_downloads_hold_the_rows(opened: Any, file: Path, rows: pd.DataFrame) ->
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_in_both_modes(opened: Any, scheme: str) -> None:
-    page = opened(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+def test_a_phone_in_both_modes(opened: Any, small: Path, scheme: str) -> None:
+    page = opened(small, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 28)")

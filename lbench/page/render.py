@@ -11,14 +11,12 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from lbench.errors import UsageError
 from lbench.lengths import format_length
 from lbench.page.charts import joined, payload
 from lbench.page.foot import foot
@@ -34,7 +32,7 @@ PARTS = "parts"
 SCRIPTS = ("data.js", "table.js", "charts.js", "page.js")
 """One module in this order."""
 PLOTLY = "plotly-basic.min.js"
-"""The npm package plotly.js-basic-dist-min 4.1.1 as published: the whole of Plotly takes a second to start."""
+"""The npm package plotly.js-basic-dist-min 4.1.1 as published: all of Plotly takes a second to start."""
 COLUMNS = (
     ("source", "source"),
     ("mechanism", "mechanism"),

@@ -92,7 +92,7 @@ def _compared_in_markdown(sources: Sequence[Source]) -> Iterator[str]:
 
 def _compared_in_latex(sources: Sequence[Source]) -> Iterator[str]:
     yield "\\section*{Comparison}"
-    yield "Time in ms; ratios are to the first folder, with their 95\\,\\% interval, in bold where they differ."
+    yield "Time in ms; ratios are to the first folder, with a 95\\,\\% interval, in bold where they differ."
     yield f"\\begin{{longtable}}{{l{'r' * len(sources)}}}"
     yield " & ".join(["case", *(escape_latex(source.label) for source in sources)]) + " \\\\ \\midrule"
     for one in across(sources):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lbench.lengths import format_length
+from lbench.ratios import unpaired
 from lbench.report.tables import Cell, Line, Table
 
 
@@ -46,7 +47,7 @@ _Point = tuple[Line, Cell]
 def crossovers(table: Table) -> list[Crossover]:
     """All crossovers of a table of times, in the order of their lengths.
 
-    A length counts where the intervals of both are apart, and where every backend that is the quickest of its
+    A length counts where both differ, and where every backend that is the quickest of its
     mechanism at another length was tried.
     """
     curves = _curves(table)
@@ -87,7 +88,7 @@ def _between(
     told = [
         (length, one, other)
         for length, one, other in zip(lengths, curves[first], curves[second], strict=True)
-        if one and other and (one[1].high < other[1].low or other[1].high < one[1].low)
+        if one and other and _differ(one[1], other[1])
     ]
     for (before, *left), (after, *right) in itertools.pairwise(told):
         gaps = [math.log(one[1].value / other[1].value) for one, other in (left, right)]
@@ -105,6 +106,10 @@ def _between(
             about=before * (after / before) ** share,
             backends=(left[slower][0].title, right[faster][0].title),
         )
+
+
+def _differ(one: Cell, other: Cell) -> bool:
+    return unpaired((one.value, one.low, one.high), (other.value, other.low, other.high)).differs
 
 
 def _rounded(length: float) -> str:

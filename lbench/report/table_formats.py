@@ -46,7 +46,9 @@ def to_markdown(tables: Sequence[Table]) -> str:
         for line in table.shown:
             cells = [_bold(cell.text, "**", "**") if cell.best else cell.text for cell in line.cells]
             lines.append(_pipe([escape_markdown(line.mechanism), escape_markdown(line.title), *cells]))
-        notes = [table.legend, ""] + [f"- {escape_markdown(told)}: `{command}`" for told, command in table.failures]
+        notes = [table.legend, ""] + [
+            f"- {escape_markdown(told)}: {_code(command)}" for told, command in table.failures
+        ]
         title = f"**{escape_markdown(table.title)}** ({escape_markdown(table.setting)})"
         parts.append("\n".join([title, "", *lines, "", *notes]).strip() + "\n")
     return "\n".join(parts)
@@ -143,14 +145,25 @@ def _pipe(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _code(text: str) -> str:
+    """A code span that no backtick in the text ends."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{_one_line(text)}{pad}{fence}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def escape_markdown(text: str) -> str:
     """A text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", _one_line(text))
 
 
 def escape_latex(text: str) -> str:
     """A text that LaTeX shows as it is."""
-    return re.sub(r"[\\&%$#_{}~^\u00d7<>|]", lambda found: _LATEX[found[0]], " ".join(text.split()))
+    return re.sub(r"[\\&%$#_{}~^\u00d7<>|]", lambda found: _LATEX[found[0]], _one_line(text))
 
 
 _LATEX: dict[str, str] = {
