@@ -34,7 +34,7 @@ LAYERS = (
     {"mechanisms"},
     {"backends", "results"},
     {"workload", "suite", "metrics", "prediction", "isolation", "comparison", "attest", "frontier"},
-    {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan"},
+    {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan", "follow"},
     {"measurement", "device"},
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export"},

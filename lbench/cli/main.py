@@ -23,9 +23,11 @@ from lbench.cli import (
     table,
     validate,
     verify,
+    watch,
 )
 from lbench.cli import filter as filtering
 from lbench.cli import list as listing
+from lbench.cli.encoding import use_plain_signs
 from lbench.errors import UsageError, WriteFailed
 
 app = typer.Typer(
@@ -42,6 +44,7 @@ app.command("frontier")(frontier.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("show")(show.command)
+app.command("watch")(watch.command)
 app.command("report")(report.command)
 app.command("certificate")(certificate.command)
 app.command("export")(export.command)
@@ -74,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 a check failed or a row could not be kept, 2 usage, 3 undecided, 130 interrupted.
     """
+    use_plain_signs()
     try:
         app(arguments)
     except UsageError as error:

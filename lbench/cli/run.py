@@ -54,6 +54,9 @@ def command(
         bool, typer.Option("--other-environment", help="Resume rows of another machine or software.")
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the figures at the end.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Tell warnings and failures alone; print the folder.")
+    ] = False,
     in_process: axes.InProcess = False,
 ) -> None:
     """Sweep lengths over backends: verify, time, keep every row.
@@ -101,14 +104,14 @@ def command(
         make_worker=make_worker,
         plan=plan,
     )
-    _carry_out(sweep, folder, plot)
+    _carry_out(sweep, folder, plot, quiet)
 
 
-def _carry_out(sweep: Sweep, folder: Path, plot: bool) -> None:
+def _carry_out(sweep: Sweep, folder: Path, plot: bool, quiet: bool) -> None:
     from lbench.cli.progress import show
 
     try:
-        show(sweep)
+        show(sweep, quiet)
     except KeyboardInterrupt:
         kept = f"{len(sweep.rows)} rows are kept in {folder}"
         print(
@@ -122,6 +125,9 @@ def _carry_out(sweep: Sweep, folder: Path, plot: bool) -> None:
             draw([folder])
         except UsageError as error:  # the sweep is done all the same
             print(f"lbench: no figures: {error}", file=sys.stderr)
+    if quiet:
+        print(folder)
+        return
     print(f"rows: {folder}\nfigures: lbench plot {folder}\ntable: lbench table {folder}", file=sys.stderr)
 
 

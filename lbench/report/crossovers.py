@@ -29,6 +29,11 @@ class Crossover:
     backends: tuple[str, str]
     """Titles of the quickest backend of the first at `before`, of the other at `after`."""
 
+    @property
+    def short(self) -> str:
+        """Without the backends."""
+        return f"{self.faster} overtakes {self.slower} at about {_rounded(self.about)}"
+
     def __str__(self) -> str:
         between = f"between {format_length(self.before)} and {format_length(self.after)}"
         named = [

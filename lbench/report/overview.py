@@ -57,8 +57,9 @@ def _print_table(table: Table, console: Console) -> None:
     words = "; ".join(f"{name} {lengths}" for name, lengths in in_words(fastest(table)))
     if words:
         console.print(Text(_spoken(f"fastest: {words}", console)))
-    for one in crossovers(table):
-        console.print(Text(_spoken(str(one), console)))
+    if found := crossovers(table):
+        told = "; ".join(one.short for one in found)
+        console.print(Text(_spoken(f"crossovers: {told}", console)))
     console.print(_lines(table, console))
 
 
