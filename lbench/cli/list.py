@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -21,18 +22,29 @@ WIDTHS = (25, 10, 14, 8)
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="backends, suites or mechanisms.")] = "backends",
+    what: Annotated[
+        str, typer.Argument(help="backends, suites or mechanisms.", autocompletion=lambda: KINDS)
+    ] = "backends",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List backends with their limits, suites or mechanisms."""
     if what not in KINDS:
         raise unknown("list", what, KINDS)
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
+    if what == "backends":
+        _tell_problems()
     if json_output:
         print(json.dumps(records, indent=2))
         return
     lines = {"backends": _backend_lines, "suites": _suite_lines, "mechanisms": _mechanism_lines}[what]
     print("\n".join(lines(records)))
+
+
+def _tell_problems() -> None:
+    from lbench.backends import plugins
+
+    for problem in plugins.problems():
+        print(f"lbench: {problem}", file=sys.stderr)
 
 
 def _backends() -> list[dict[str, Any]]:

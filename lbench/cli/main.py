@@ -16,6 +16,7 @@ from lbench.cli import (
     export,
     frontier,
     merge,
+    new,
     plot,
     report,
     run,
@@ -33,7 +34,6 @@ from lbench.errors import UsageError, WriteFailed
 app = typer.Typer(
     help="Benchmark long-context sequence mixers: run a sweep, plot it, tabulate it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,6 +54,7 @@ app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
 app.command("compare")(compare.command)
 app.command("list")(listing.command)
+app.add_typer(new.app, name="new")
 app.command("doctor")(doctor.command)
 
 
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     use_plain_signs()
     try:
-        app(arguments)
+        app(arguments, prog_name="lbench")
     except UsageError as error:
         sys.exit(_say(error))
     except WriteFailed as error:
