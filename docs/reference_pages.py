@@ -32,7 +32,7 @@ def commands() -> Iterator[str]:
 
 def all_backends() -> Iterator[str]:
     """Backends with their limits."""
-    yield "# Backends\n\nA case outside what a backend declares is a row `unsupported` that names the limit.\n"
+    yield "# Backends\n\nA case outside what a backend declares is a row `unsupported` with the limit.\n"
     for name in mechanisms.names():
         yield f"## {name}\n"
         yield "| backend | title | passes | dtypes | devices | layout | needs |\n" + "|---" * 7 + "|"

