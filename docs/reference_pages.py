@@ -27,7 +27,10 @@ def commands() -> Iterator[str]:
     context = typer.Context(command, info_name="lbench")
     yield "# Commands\n"
     text = get_docs_for_click(obj=command, ctx=context, name="lbench", title=" ")
-    yield text.partition("\n")[2].replace("[default: ", "[by default: ")
+    for name, one in command.commands.items():
+        first = " ".join((one.help or "").partition("\n\n")[0].split())
+        text = re.sub(rf"^\* `{name}`: .*\.\.\.$", f"* `{name}`: {first}", text, flags=re.MULTILINE)
+    yield text.partition("\n")[2]
 
 
 def all_backends() -> Iterator[str]:
@@ -35,12 +38,12 @@ def all_backends() -> Iterator[str]:
     yield "# Backends\n\nA case outside what a backend declares is a row `unsupported` with the limit.\n"
     for name in mechanisms.names():
         yield f"## {name}\n"
-        yield "| backend | title | passes | dtypes | devices | layout | needs |\n" + "|---" * 7 + "|"
+        yield "| backend | title | passes | dtypes | devices | needs |\n" + "|---" * 6 + "|"
         for one in backends.of_mechanism(name):
             limits = one.limits
             needs = "<br>".join(f"`{install_line(package)}`" for package in one.packages[:1])
-            cells = [f"`{one.name}`", one.title, ", ".join(limits.passes), ", ".join(limits.dtypes)]
-            cells += [", ".join(limits.devices), one.layout.title, needs]
+            cells = [f"`{one.name}`", one.title, " ".join(limits.passes), " ".join(limits.dtypes)]
+            cells += [" ".join(limits.devices), needs]
             yield f"| {' | '.join(cells)} |"
         yield ""
 
@@ -93,8 +96,14 @@ def _without_links(app: Sphinx, path: Path, page: str, content: list[str]) -> No
     content[0] = re.sub(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)", r"\1", content[0])
 
 
+def _no_signature(app: Sphinx, what: str, *_: object) -> tuple[str, None] | None:
+    """Fields of a dataclass are told one by one below it."""
+    return ("", None) if what == "class" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Writes the pages when a build begins, and unlinks what is included."""
     app.connect("builder-inited", _write)
+    app.connect("autodoc-process-signature", _no_signature)
     app.connect("include-read", _without_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

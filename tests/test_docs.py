@@ -19,6 +19,11 @@ ROOT = Path(lbench.__file__).parent.parent
 DOCS = ROOT / "docs"
 KEPT = "results/headline-h100-2026-11-22-5a6350588b49"
 PAGES = sorted(path for folder in ("tutorial", "howto") for path in (DOCS / folder).glob("*.md"))
+GATE = """[[sweep]]
+backend = "lightning_triton"
+pass = "fwd"
+seq = "1k"
+"""
 MEASURING = ("run", "verify", "frontier")
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="not a checkout")
@@ -36,7 +41,7 @@ def commands(block: str) -> Iterator[list[str]]:
     written_out = loop.sub(
         lambda found: "\n".join(found[2].replace("$i", number) for number in found[1].split()), block
     )
-    for line in written_out.splitlines():
+    for line in written_out.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["lbench"]:
             yield words[1:]
@@ -80,7 +85,7 @@ def test_the_python_of_the_tutorial_runs(elsewhere: Path, capsys: pytest.Capture
 def test_the_commands_of_the_readme_are_commands(cli: Cli, elsewhere: Path) -> None:
     """Those that measure are given the replay device and one length."""
     text = (ROOT / "README.md").read_text().partition("## Use")[2]
-    cli("new", "suite", "gate")
+    Path("gate.toml").write_text(GATE)
     Path("path/to").mkdir(parents=True)
     Path("path/to/mine.py").write_text("def my_attention(q, k, v, slopes):\n    return v\n")
     replay = ("--device", f"replay:{KEPT}", "--in-process")
