@@ -38,11 +38,11 @@ def all_backends() -> Iterator[str]:
     yield "# Backends\n\nA case outside what a backend declares is a row `unsupported` with the limit.\n"
     for name in mechanisms.names():
         yield f"## {name}\n"
-        yield "| backend | title | passes | dtypes | devices | needs |\n" + "|---" * 6 + "|"
+        yield "| backend | passes | dtypes | devices | needs |\n" + "|---" * 5 + "|"
         for one in backends.of_mechanism(name):
             limits = one.limits
             needs = "<br>".join(f"`{install_line(package)}`" for package in one.packages[:1])
-            cells = [f"`{one.name}`", one.title, " ".join(limits.passes), " ".join(limits.dtypes)]
+            cells = [f"`{one.name}`<br>{one.title}", " ".join(limits.passes), " ".join(limits.dtypes)]
             cells += [" ".join(limits.devices), needs]
             yield f"| {' | '.join(cells)} |"
         yield ""

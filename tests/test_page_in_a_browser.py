@@ -163,6 +163,42 @@ def test_filters_sorting_and_the_picked_command(opened: Any, rows: pd.DataFrame)
     assert page.locator("#picked").inner_text() == rows["reproduce"][3]
 
 
+def test_a_point_under_the_mouse_tells_its_row_and_a_click_its_command(
+    opened: Any, small: Path, rows: pd.DataFrame
+) -> None:
+    page = opened(small)
+    page.locator("#chart-time_ms").scroll_into_view_if_needed()
+    box = page.locator("#chart-time_ms .scatterlayer .points path").first.bounding_box()
+    where = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*where)
+    told = page.locator("#chart-time_ms .hoverlayer .hovertext")
+    told.wait_for()
+    assert "lbench run --case" in told.inner_text().replace("\n", "")
+    page.mouse.click(*where)
+    page.wait_for_selector("#picked:visible")
+    assert page.locator("#picked").inner_text() in set(rows["reproduce"])
+
+
+def test_all_controls_are_reached_and_used_by_keyboard(opened: Any, small: Path) -> None:
+    page = opened(small)
+    reached = []
+    while "json" not in reached and len(reached) < 120:
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
+    assert [one for one in reached if one in ("condition", "pass", "dtype", "model", "csv", "json")] == [
+        "condition",
+        "pass",
+        "dtype",
+        "model",
+        "csv",
+        "json",
+    ]
+    before = page.locator("#shown").text_content()
+    page.locator("input.mechanism").first.focus()
+    page.keyboard.press("Space")
+    assert page.locator("#shown").text_content() != before
+
+
 def test_dtype_and_model_choose_rows_and_sweeps(opened: Any, rows: pd.DataFrame) -> None:
     page = opened()
     names = page.locator("#model option").all_inner_texts()

@@ -19,6 +19,8 @@ from lbench.errors import unknown
 KINDS = ("backends", "suites", "mechanisms")
 WIDTHS = (25, 10, 14, 8)
 """Columns of the table of backends, before the last."""
+NARROW = 80
+"""Below this many columns the table has no room."""
 
 
 def command(
@@ -112,7 +114,8 @@ def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
                 _shapes(limits),
             )
         )
-    yield "\n+ packages found  - one missing  d=dv: equal dims  GQA: kv_heads below heads"
+    yield ""
+    yield from _paragraph("+ packages found  - one missing  d=dv: equal dims  GQA: kv_heads below heads", 0)
     missing = {
         record["missing_package"]: record["install"] for record in records if record["missing_package"]
     }
@@ -122,7 +125,12 @@ def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _columns(cells: tuple[str, ...]) -> Iterator[str]:
-    """The cells side by side; the last one wraps."""
+    """The cells side by side, the last one wrapped; in a narrow terminal those after the first below it."""
+    if (room := shutil.get_terminal_size().columns) < NARROW:
+        yield cells[0]
+        indent = " " * 4
+        yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=indent, subsequent_indent=indent)
+        return
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
     width = max(shutil.get_terminal_size().columns - indent, 19)
