@@ -128,8 +128,8 @@ def _columns(cells: tuple[str, ...]) -> Iterator[str]:
     """The cells side by side, the last one wrapped; in a narrow terminal those after the first below it."""
     if (room := shutil.get_terminal_size().columns) < NARROW:
         yield cells[0]
-        indent = " " * 4
-        yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=indent, subsequent_indent=indent)
+        inside = " " * 4
+        yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=inside, subsequent_indent=inside)
         return
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
