@@ -39,22 +39,27 @@ def rows() -> pd.DataFrame:
     return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile, *others])], ignore_index=True)
 
 
-def written(rows: pd.DataFrame, path: Path) -> Path:
-    source = Source(label="card @ abc", results=Results(Path("."), {}, {}, {}, []), rows=rows)
-    path.write_text(render.html([source]))
+def written(path: Path, *parts: pd.DataFrame) -> Path:
+    """The page of one source a part."""
+    sources = [
+        Source(label=f"card {number} @ abc", results=Results(Path("."), {}, {}, {}, []), rows=rows)
+        for number, rows in enumerate(parts)
+    ]
+    path.write_text(render.html(sources))
     return path
 
 
 @pytest.fixture(scope="module")
 def file(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(rows, tmp_path_factory.mktemp("page") / "report.html")
+    return written(tmp_path_factory.mktemp("page") / "report.html", rows)
 
 
 @pytest.fixture(scope="module")
 def small(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every element of the page, few rows."""
-    few = rows[rows["seq_len"].isin([1024, 4096])].groupby("mechanism").head(12).reset_index(drop=True)
-    return written(few, tmp_path_factory.mktemp("small") / "report.html")
+    """Every element of the page, few rows: two sources, models."""
+    few = rows[rows["seq_len"].isin([1024, 4096])].groupby("mechanism").head(12)
+    few = pd.concat([few, rows[rows["model"].notna()]]).drop_duplicates("key").reset_index(drop=True)
+    return written(tmp_path_factory.mktemp("small") / "report.html", few, few.assign(gpu="another card"))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +178,7 @@ def test_a_point_under_the_mouse_tells_its_row_and_a_click_its_command(
     page.mouse.move(*where)
     told = page.locator("#chart-time_ms .hoverlayer .hovertext")
     told.wait_for()
-    assert "lbench run --case" in told.inner_text().replace("\n", "")
+    assert "lbench run --case" in told.text_content()
     page.mouse.click(*where)
     page.wait_for_selector("#picked:visible")
     assert page.locator("#picked").inner_text() in set(rows["reproduce"])
