@@ -1,9 +1,10 @@
 # Two commands do everything: `make demo` and `make test`. Both set up first; run again, they only do the rest.
+# `make docs` builds the documentation site, which `make test` checks too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test setup format clean
+.PHONY: demo test docs setup format clean
 
 demo: setup
 	$(BIN)/lbench run --plot
@@ -14,12 +15,15 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "lbench needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 format:

@@ -127,6 +127,7 @@ class Sweep:
             "lbench_commit": lbench_commit(),
             "switches": self._switches(),
             "suite": self.suite.as_dict(),
+            "cases": len(self.cases),
             "preflight": self.preflight,
         }
         self.writer.document("runs", self.run, self._run_document)

@@ -44,7 +44,7 @@ LAYERS = (
         "frontier",
         "refusal",
     },
-    {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan"},
+    {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan", "follow"},
     {"measurement", "device"},
     {"profiling"},
     {"worker", "doctor", "report", "gates"},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from plot.synthetic import frame, h100, row
 from rich.console import Console
 
+import lbench
 from lbench.report.overview import print_overview
 from lbench.report.sources import Source
 from lbench.report.sparklines import ASCII_BARS, BARS, bars_for, sparkline
@@ -125,3 +128,17 @@ def test_who_cannot_be_told_apart_is_not_crowned_alone() -> None:
     rows = frame([row(backend="a", time_ms=1.0, **even), row(backend="b", time_ms=1.01, **even)])
     (table,) = tables(rows, "ns_per_token")
     assert in_words(fastest(table)) == [("a", "1k (not told from b)")]
+
+
+def test_json_says_the_same(cli: Any) -> None:
+    folder = Path(__file__).parent / "gates" / "h100"
+    code, out, _ = cli("show", folder, "--json")
+    assert code == 0
+    (told,) = json.loads(out, parse_constant=pytest.fail)
+    assert told["counts"]["rows"] == len(lbench.load(folder))
+    for part, table in zip(told["parts"], tables(lbench.load(folder), "ns_per_token"), strict=True):
+        shown = [[cell["value"] for cell in line["cells"]] for line in part["table"]["lines"]]
+        kept = [
+            [None if math.isnan(cell.value) else cell.value for cell in line.cells] for line in table.lines
+        ]
+        assert shown == kept

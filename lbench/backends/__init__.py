@@ -1,7 +1,8 @@
 """Backends: one file, one implementation of one mechanism. A file's name is its backend's name.
 
-To add one, put a file here that sets `BACKEND = Backend(...)`; nothing else needs to know. Listing and
-limits import these files only, never the packages behind them.
+To add one, put a file here that sets `BACKEND = Backend(...)`; nothing else needs to know. Other packages
+add theirs through the entry-point group `lbench.backends` (`plugins`). Listing and limits import these files
+only, never the packages behind them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
+from lbench.backends import plugins
 from lbench.backends.spec import Backend
 from lbench.errors import UsageError, unknown
 
-_NOT_BACKENDS = {"spec", "user"}
+_NOT_BACKENDS = {"spec", "user", "plugins"}
 
 
 @functools.cache
 def names() -> list[str]:
     """Names of all registered backends, sorted."""
+    return sorted({*own_names(), *plugins.found(own_names())})
+
+
+@functools.cache
+def own_names() -> list[str]:
+    """Names of the backends that come with lbench, sorted."""
     files = (module.name for module in pkgutil.iter_modules(__path__))
     return sorted(name for name in files if name not in _NOT_BACKENDS and not name.startswith("_"))
 
@@ -33,7 +41,9 @@ def load(name: str, mechanism: str = "") -> Backend:
 
         return from_function(name, mechanism)
     if name not in names():
-        raise unknown("backend", name, names())
+        raise plugins.unusable(name) or unknown("backend", name, names())
+    if name not in own_names():
+        return dataclasses.replace(plugins.found(own_names())[name], name=name)
     module = importlib.import_module(f"{__name__}.{name}")
     return dataclasses.replace(module.BACKEND, name=name)
 

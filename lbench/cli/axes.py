@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from lbench.cli import complete
 
-def _axis(flags: str, help_text: str) -> Any:
-    return typer.Option(flags, help=help_text, rich_help_panel="Axes of the sweep", show_default=False)
+
+def _axis(flags: str, help_text: str, names: Callable[[str], list[str]] | None = None) -> Any:
+    panel = "Axes of the sweep"
+    return typer.Option(
+        flags, help=help_text, rich_help_panel=panel, show_default=False, autocompletion=names
+    )
 
 
 SuiteName = Annotated[
-    str | None, typer.Argument(help="A suite's name or TOML file; by default a quick one for the device.")
+    str | None,
+    typer.Argument(
+        help="A suite's name or TOML file; by default a quick one for the device.",
+        autocompletion=complete.suites,
+    ),
 ]
 Seq = Annotated[str | None, _axis("--seq", "Lengths: 1k..256k, 1k..256k:x4, 4k..64k:+4k, 1k,3k,10k.")]
-BackendNames = Annotated[str | None, _axis("--backend", "Backends, or path.py:function of your own.")]
-MechanismNames = Annotated[str | None, _axis("--mechanism", "All backends of these mechanisms.")]
-PassNames = Annotated[str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode.")]
+BackendNames = Annotated[
+    str | None, _axis("--backend", "Backends, or path.py:function of your own.", complete.backends)
+]
+MechanismNames = Annotated[
+    str | None, _axis("--mechanism", "All backends of these mechanisms.", complete.mechanisms)
+]
+PassNames = Annotated[str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode.", complete.passes)]
 Batch = Annotated[str | None, _axis("--batch", "Sequences a call.")]
 Tokens = Annotated[str | None, _axis("--tokens", "Tokens a call: batch = tokens / length.")]
 Heads = Annotated[str | None, _axis("--heads", "Heads.")]
@@ -26,7 +40,7 @@ HeadDim = Annotated[str | None, _axis("--head-dim", "Dimension of q and k.")]
 HeadDimV = Annotated[str | None, _axis("--head-dim-v", "Dimension of v, where another.")]
 Decay = Annotated[str | None, _axis("--decay", "alibi, zero, deep, steep.")]
 InputKinds = Annotated[str | None, _axis("--inputs", "model, outlier, mean.")]
-Dtype = Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.")]
+Dtype = Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.", complete.dtypes)]
 DeviceName = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
@@ -35,6 +49,14 @@ CellTimeout = Annotated[float | None, typer.Option(help="Seconds one case may ta
 InProcess = Annotated[
     bool,
     typer.Option("--in-process", help="Measure in this very process, for a debugger; stops at a crash."),
+]
+OnlyBackends = Annotated[
+    str | None,
+    typer.Option("--backend", help="Only these backends: a,b.", autocompletion=complete.backends),
+]
+OnlyPasses = Annotated[
+    str | None,
+    typer.Option("--pass", help="Only these passes: fwd,bwd.", autocompletion=complete.passes),
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbench.cli import axes
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(help="A result folder.", show_default=False)]
-Backend = Annotated[str | None, typer.Option(help="Only these backends: a,b.")]
-Pass = Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")]
 Markdown = Annotated[Path | None, typer.Option(help="Write a pull-request comment here.")]
 JUnit = Annotated[Path | None, typer.Option(help="Write JUnit XML here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")]
@@ -31,8 +30,8 @@ GitHub = Annotated[bool, typer.Option("--github", help="Add GitHub annotations a
 @app.command("constancy")
 def constancy_command(
     results: Folder,
-    backend: Backend = None,
-    pass_names: Pass = None,
+    backend: axes.OnlyBackends = None,
+    pass_names: axes.OnlyPasses = None,
     alpha: Annotated[float | None, typer.Option(help="Power of length allowed; 0.02.")] = None,
     worst_over_best: Annotated[float | None, typer.Option(help="Slowest over fastest length; 1.10.")] = None,
     floor_share: Annotated[float | None, typer.Option(help="Least share of the memory floor; 0.5.")] = None,
@@ -66,8 +65,8 @@ def regression_command(
         Path,
         typer.Option(help="A result folder that holds five processes or more, or a folder of such folders."),
     ],
-    backend: Backend = None,
-    pass_names: Pass = None,
+    backend: axes.OnlyBackends = None,
+    pass_names: axes.OnlyPasses = None,
     margin: Annotated[float, typer.Option(help="Changes within this share count as the same.")] = 0.03,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare floor shares, not times.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench.cli import axes
+
 if TYPE_CHECKING:
     from lbench.results import Row
 
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 def command(
     results: Annotated[Path, typer.Argument(help="A result folder.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The new folder.", show_default=False)],
-    backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
+    backend: axes.OnlyBackends = None,
     mechanism: Annotated[str | None, typer.Option(help="Only these mechanisms: a,b.")] = None,
-    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    pass_names: axes.OnlyPasses = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -18,21 +19,34 @@ from lbench.errors import unknown
 KINDS = ("backends", "suites", "mechanisms")
 WIDTHS = (25, 10, 14, 8)
 """Columns of the table of backends, before the last."""
+NARROW = 80
+"""Below this many columns the table has no room."""
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="backends, suites or mechanisms.")] = "backends",
+    what: Annotated[
+        str, typer.Argument(help="backends, suites or mechanisms.", autocompletion=lambda: KINDS)
+    ] = "backends",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List backends with their limits, suites or mechanisms."""
     if what not in KINDS:
         raise unknown("list", what, KINDS)
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
+    if what == "backends":
+        _tell_problems()
     if json_output:
         print(json.dumps(records, indent=2))
         return
     lines = {"backends": _backend_lines, "suites": _suite_lines, "mechanisms": _mechanism_lines}[what]
     print("\n".join(lines(records)))
+
+
+def _tell_problems() -> None:
+    from lbench.backends import plugins
+
+    for problem in plugins.problems():
+        print(f"lbench: {problem}", file=sys.stderr)
 
 
 def _backends() -> list[dict[str, Any]]:
@@ -100,7 +114,8 @@ def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
                 _shapes(limits),
             )
         )
-    yield "\n+ packages found  - one missing  d=dv: equal dims  GQA: kv_heads below heads"
+    yield ""
+    yield from _paragraph("+ packages found  - one missing  d=dv: equal dims  GQA: kv_heads below heads", 0)
     missing = {
         record["missing_package"]: record["install"] for record in records if record["missing_package"]
     }
@@ -110,7 +125,12 @@ def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _columns(cells: tuple[str, ...]) -> Iterator[str]:
-    """The cells side by side; the last one wraps."""
+    """The cells side by side, the last one wrapped; in a narrow terminal those after the first below it."""
+    if (room := shutil.get_terminal_size().columns) < NARROW:
+        yield cells[0]
+        inside = " " * 4
+        yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=inside, subsequent_indent=inside)
+        return
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
     width = max(shutil.get_terminal_size().columns - indent, 19)

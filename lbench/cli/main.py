@@ -18,6 +18,7 @@ from lbench.cli import (
     export,
     frontier,
     merge,
+    new,
     plot,
     profile,
     report,
@@ -27,15 +28,16 @@ from lbench.cli import (
     table,
     validate,
     verify,
+    watch,
 )
 from lbench.cli import filter as filtering
 from lbench.cli import list as listing
+from lbench.cli.encoding import use_plain_signs
 from lbench.errors import UsageError, WriteFailed
 
 app = typer.Typer(
     help="Benchmark long-context sequence mixers: run a sweep, plot it, tabulate it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,6 +50,7 @@ app.command("roofline")(roofline.command)
 app.command("plot")(plot.command)
 app.command("table")(table.command)
 app.command("show")(show.command)
+app.command("watch")(watch.command)
 app.command("report")(report.command)
 app.command("certificate")(certificate.command)
 app.command("export")(export.command)
@@ -59,6 +62,7 @@ app.command("compare")(compare.command)
 app.add_typer(claims.app, name="claims")
 app.command("crossover")(crossover.command)
 app.command("list")(listing.command)
+app.add_typer(new.app, name="new")
 app.command("doctor")(doctor.command)
 
 
@@ -82,8 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 a check failed or a row could not be kept, 2 usage, 3 undecided, 130 interrupted.
     """
+    use_plain_signs()
     try:
-        app(arguments)
+        app(arguments, prog_name="lbench")
     except UsageError as error:
         sys.exit(_say(error))
     except WriteFailed as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lbench.cli import axes, complete
 from lbench.errors import UsageError
 
 
@@ -20,15 +21,16 @@ def command(
     relative_to: Annotated[
         str | None, typer.Option(help="Backend that speeds are relative to; by default lightning_triton.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
-    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    backend: axes.OnlyBackends = None,
+    pass_names: axes.OnlyPasses = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Figures to draw; by default time, time per token, throughput, memory, error, speed."
+            help="Figures to draw; by default time, time per token, throughput, memory, error, speed.",
+            autocompletion=complete.metrics,
         ),
     ] = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import statistics
 import sys
 import time
@@ -30,26 +31,41 @@ COLOURS = {
 RECENT = 12
 
 
-def show(sweep: Sweep) -> Counter[str]:
-    """Runs a sweep to its end with its progress on standard error; how often each verdict came."""
+def show(sweep: Sweep, quiet: bool = False) -> Counter[str]:
+    """Runs a sweep to its end with its progress on standard error; how often each verdict came.
+
+    A quiet one tells what may disturb it and what failed, and nothing else.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
+    if not quiet:
+        _head(sweep, console)
+    with listener.not_needed(), interrupt.held_back():
+        for warning in sweep.look():
+            console.print(f"! {warning}", highlight=False, style="yellow", soft_wrap=True)
+        counts = _run(sweep, console, quiet)
+    _list_failures(sweep)
+    for line in _closing(sweep) if counts and not quiet else ():
+        console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
+    return counts
+
+
+def _head(sweep: Sweep, console: Console) -> None:
     device = sweep.device
     console.print(
         f"{sweep.suite.name}: {len(sweep.todo)} of {len(sweep.cases)} cases to do on {device.name} "
         f"(copy bandwidth {device.copy_bandwidth_gb_s:,.0f} GB/s)",
         highlight=False,
     )
-    with listener.not_needed(), interrupt.held_back():
-        for warning in sweep.look():
-            console.print(f"! {warning}", highlight=False, style="yellow", soft_wrap=True)
-        counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
+
+
+def _run(sweep: Sweep, console: Console, quiet: bool) -> Counter[str]:
+    if quiet:
+        return Counter(row.verdict for row in sweep.measure())
+    counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "nothing to do"
     console.print(told, highlight=False)
-    _list_failures(sweep)
-    for line in _closing(sweep) if counts else ():
-        console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
     return counts
 
 
@@ -102,26 +118,25 @@ def _name(case: Case) -> str:
 
 
 def _plain(sweep: Sweep) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    total = len(sweep.todo)
+    view = View(total=len(sweep.todo))
     for row in sweep.measure():
-        counts[row.verdict] += 1
-        print(f"[{counts.total()}/{total}] {_name(row.case)}: {summary(row)}", file=sys.stderr, flush=True)
-    return counts
+        view.finish(row)
+        print(view.told(row, view.counts.total()), file=sys.stderr, flush=True)
+    return view.counts
 
 
 def _live(sweep: Sweep, console: Console) -> Counter[str]:
     from rich.live import Live
 
-    view = _View(total=len(sweep.todo), doing=lambda: sweep.doing)
+    view = View(total=len(sweep.todo), doing=lambda: sweep.doing)
     with Live(get_renderable=view.render, console=console, refresh_per_second=4):
         for row in sweep.measure(starting=view.start):
             view.finish(row)
     return view.counts
 
 
-class _View:
-    """What the live display shows: a bar, the case in hand and the last rows."""
+class View:
+    """What a live display shows: a bar, the case in hand and the last rows."""
 
     def __init__(self, total: int, doing: Callable[[], str] = lambda: "") -> None:
         self.total, self.doing = total, doing
@@ -132,21 +147,36 @@ class _View:
         self.walls: list[float] = []
 
     def start(self, case: Case) -> None:
+        """Shows the case as the one in hand."""
         self.current, self.case_started = case, time.monotonic()
 
     def finish(self, row: Row) -> None:
+        """Counts a row in and shows it among the last ones."""
         self.counts[row.verdict] += 1
         self.recent.append(row)
         self.walls.append(row.wall_s or 0.0)
         self.current = None
 
+    def since(self, started_at: str) -> None:
+        """Counts the time from then on (UTC, ISO 8601), rather than from now."""
+        began = datetime.datetime.fromisoformat(started_at)
+        past = datetime.datetime.now(datetime.UTC) - began
+        self.started = time.monotonic() - past.total_seconds()
+
+    def told(self, row: Row, number: int) -> str:
+        """A row as a line of its own."""
+        return f"[{number}/{self.total}] {_name(row.case)}: {summary(row)}"
+
     def _remaining(self) -> str:
         left = self.total - self.counts.total()
+        if left <= 0:
+            return "done"
         if not self.walls:
             return "estimating"
         return f"about {_clock(statistics.fmean(self.walls[-30:]) * left)} left"
 
     def render(self) -> RenderableType:
+        """The display as it is now."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table

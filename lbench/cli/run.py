@@ -60,6 +60,9 @@ def command(
         bool, typer.Option("--other-environment", help="Resume rows of another machine or software.")
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the figures at the end.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Tell warnings and failures alone; print the folder.")
+    ] = False,
     in_process: axes.InProcess = False,
 ) -> None:
     """Sweep lengths over backends: verify, time, keep every row.
@@ -90,7 +93,7 @@ def command(
     chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)
     plan = Plan(chosen.stopping, found.copy_bandwidth_gb_s, budget_s)
-    start(chosen, cases, found, make_worker, plan, earlier, out, dry_run=dry_run, plot=plot)
+    start(chosen, cases, found, make_worker, plan, earlier, out, dry_run=dry_run, plot=plot, quiet=quiet)
 
 
 def start(
@@ -104,6 +107,7 @@ def start(
     *,
     dry_run: bool = False,
     plot: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Carries a sweep out, or with `dry_run` only shows its plan."""
     from lbench.results import Writer
@@ -124,14 +128,14 @@ def start(
         make_worker=make_worker,
         plan=plan,
     )
-    _carry_out(sweep, folder, plot)
+    _carry_out(sweep, folder, plot, quiet)
 
 
-def _carry_out(sweep: Sweep, folder: Path, plot: bool) -> None:
+def _carry_out(sweep: Sweep, folder: Path, plot: bool, quiet: bool) -> None:
     from lbench.cli.progress import show
 
     try:
-        show(sweep)
+        show(sweep, quiet)
     except KeyboardInterrupt:
         kept = f"{len(sweep.rows)} rows are kept in {folder}"
         print(
@@ -145,6 +149,9 @@ def _carry_out(sweep: Sweep, folder: Path, plot: bool) -> None:
             draw([folder])
         except UsageError as error:  # the sweep is done all the same
             print(f"lbench: no figures: {error}", file=sys.stderr)
+    if quiet:
+        print(folder)
+        return
     print(f"rows: {folder}\nfigures: lbench plot {folder}\ntable: lbench table {folder}", file=sys.stderr)
 
 

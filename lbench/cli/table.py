@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from lbench.cli import axes, complete
+
 
 def command(
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
-    metric: Annotated[str, typer.Option(help="A metric, or relative_speed.")] = "time_ms",
+    metric: Annotated[
+        str, typer.Option(help="A metric, or relative_speed.", autocompletion=complete.metrics)
+    ] = "time_ms",
     format_name: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex.")] = "rich",
-    backend: Annotated[str | None, typer.Option(help="Only these backends: a,b.")] = None,
-    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    backend: axes.OnlyBackends = None,
+    pass_names: axes.OnlyPasses = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,

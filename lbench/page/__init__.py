@@ -1,1 +1,1 @@
-"""Results as one HTML file that needs neither a network nor a server."""
+"""Results as one file to send on: HTML that needs neither a network nor a server, PDF, Markdown, LaTeX."""

@@ -11,26 +11,28 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from lbench.errors import UsageError
 from lbench.lengths import format_length
 from lbench.page.charts import joined, payload
 from lbench.page.foot import foot
 from lbench.page.marks import outline
+from lbench.page.verdicts import verdict
 from lbench.report.across import across
 from lbench.report.failures import TOLD, failures
 from lbench.report.sources import Source
-from lbench.report.summary import counts, fastest, in_words, reaches
-from lbench.report.tables import number, tables
+from lbench.report.tables import number
 from lbench.report.wording import MEANINGS, PASS_TITLES, title
 
 PARTS = "parts"
+SCRIPTS = ("data.js", "table.js", "charts.js", "page.js")
+"""One module in this order."""
+PLOTLY = "plotly-basic.min.js"
+"""The npm package plotly.js-basic-dist-min 4.1.1 as published: all of Plotly takes a second to start."""
 COLUMNS = (
     ("source", "source"),
     ("mechanism", "mechanism"),
@@ -46,6 +48,7 @@ COLUMNS = (
     ("peak_mib", "peak, MiB"),
     ("error_rms", "error"),
     ("doubts", "doubts, reason"),
+    ("key", "case"),
 )
 """Columns of the table of rows and their heads; the script sorts by the value behind each."""
 
@@ -64,7 +67,7 @@ def html(sources: Sequence[Source]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(as_length=format_length, number=number, outline=outline)
-    script, library = _source(environment, "page.js"), plotly()
+    script, library = "".join(_source(environment, name) for name in SCRIPTS), _source(environment, PLOTLY)
     data = payload(sources)
     return environment.get_template("page.html.j2").render(
         policy=_policy(script, library),
@@ -79,21 +82,6 @@ def html(sources: Sequence[Source]) -> str:
     )
 
 
-def write(content: str, path: Path) -> None:
-    """Writes the page. UsageError where it cannot."""
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-
-
-def plotly() -> str:
-    """The script of Plotly, as its Python package brings it."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
 def in_script(data: Any) -> str:
     """JSON that may stand within a script element, whatever its strings hold."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
@@ -105,12 +93,14 @@ def _words(sources: Sequence[Source], rows: pd.DataFrame) -> dict[str, Any]:
     columns = [pair for pair in COLUMNS if pair[0] != "source" or len(sources) > 1]
     present = list(dict.fromkeys(rows["pass"]))
     return {
-        "verdicts": [_verdict(source) for source in sources],
+        "verdicts": [verdict(source) for source in sources],
         "sources": [source.label for source in sources],
         "compared": across(sources) if len(sources) > 1 else [],
         "columns": columns,
         "lines": [_line(row, columns) for row in rows.to_dict("records")],
         "failed": failures(rows.to_dict("records"), every=True),
+        "dtypes": sorted(set(rows["dtype"])),
+        "models": sorted(set(rows["model"].dropna()) - {""}) if "model" in rows else [],
         "passes": {name: PASS_TITLES[name] for name in PASS_TITLES if name in present},
         "feet": [foot(source) for source in sources],
         "meanings": MEANINGS,
@@ -125,19 +115,6 @@ def _groups(looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"mechanism": name, "looks": [one for one in looks if one["mechanism"] == name]} for name in names
     ]
-
-
-def _verdict(source: Source) -> dict[str, Any]:
-    made = tables(source.rows, "ns_per_token")
-    parts = [(table, fastest(table), reaches(table)) for table in made]
-    return {
-        "label": source.label,
-        "counts": counts(source.rows),
-        "parts": [
-            {"table": table, "fastest": first, "words": in_words(first), "reaches": far}
-            for table, first, far in parts
-        ],
-    }
 
 
 def _line(row: dict[Any, Any], columns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

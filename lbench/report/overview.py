@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lbench.lengths import format_length
+from lbench.report.crossovers import crossovers
 from lbench.report.failures import failures
 from lbench.report.sources import Source
 from lbench.report.sparklines import bars_for, sparkline
@@ -28,8 +29,9 @@ def print_overview(source: Source, console: Console) -> None:
     from rich.text import Text
 
     console.print(Text(_spoken(source.label, console), style="bold"))
-    console.print(Text(_counts(source)))
-    for line in counts(source.rows).advice:
+    known = counts(source.rows)
+    console.print(Text(known.sentence))
+    for line in known.advice:
         console.print(Text(f"doubt: {line}", style="yellow"))
     for table in tables(source.rows, "ns_per_token"):
         console.print()
@@ -41,12 +43,6 @@ def print_overview(source: Source, console: Console) -> None:
     for told, command in found:
         console.print(Text(_spoken(told, console)))
         console.print(Text(f"    {_spoken(command, console)}", style="dim"))
-
-
-def _counts(source: Source) -> str:
-    known = counts(source.rows)
-    parts = [f"{count} {verdict.replace('_', ' ')}" for verdict, count in known.verdicts]
-    return f"{known.rows} rows: {', '.join(parts)}; {known.doubted} with a doubt"
 
 
 def _print_table(table: Table, console: Console) -> None:
@@ -61,6 +57,9 @@ def _print_table(table: Table, console: Console) -> None:
     words = "; ".join(f"{name} {lengths}" for name, lengths in in_words(fastest(table)))
     if words:
         console.print(Text(_spoken(f"fastest: {words}", console)))
+    if found := crossovers(table):
+        told = "; ".join(one.short for one in found)
+        console.print(Text(_spoken(f"crossovers: {told}", console)))
     console.print(_lines(table, console))
 
 

@@ -50,6 +50,10 @@ class Reach:
     growth: float
     """The largest value over the smallest: 1 is constant. NaN where there is but one."""
 
+    def __str__(self) -> str:
+        beyond = f"; {format_length(self.beyond)}: {self.verdict.replace('_', ' ')}" if self.beyond else ""
+        return f"{self.title} reaches {format_length(self.longest)}{beyond}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -61,6 +65,12 @@ class Counts:
     doubted: int
     """Rows that are `ok` and have a doubt."""
     advice: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """All of it but the advice."""
+        parts = [f"{count} {verdict.replace('_', ' ')}" for verdict, count in self.verdicts]
+        return f"{self.rows} rows: {', '.join(parts)}; {self.doubted} with a doubt"
 
 
 def counts(frame: pd.DataFrame) -> Counts:

@@ -45,9 +45,11 @@ def to_markdown(tables: Sequence[Table]) -> str:
         lines = [_pipe(head), _pipe(["---", "---", *["---:"] * len(table.lengths)])]
         for line in table.shown:
             cells = [_bold(cell.text, "**", "**") if cell.best else cell.text for cell in line.cells]
-            lines.append(_pipe([_markdown(line.mechanism), _markdown(line.title), *cells]))
-        notes = [table.legend, ""] + [f"- {_markdown(told)}: `{command}`" for told, command in table.failures]
-        title = f"**{_markdown(table.title)}** ({_markdown(table.setting)})"
+            lines.append(_pipe([escape_markdown(line.mechanism), escape_markdown(line.title), *cells]))
+        notes = [table.legend, ""] + [
+            f"- {escape_markdown(told)}: {_code(command)}" for told, command in table.failures
+        ]
+        title = f"**{escape_markdown(table.title)}** ({escape_markdown(table.setting)})"
         parts.append("\n".join([title, "", *lines, "", *notes]).strip() + "\n")
     return "\n".join(parts)
 
@@ -78,20 +80,20 @@ def _latex_table(table: Table) -> str:
     caption = ". ".join(filter(None, [table.title, table.setting, table.legend]))
     lines = [
         "\\begin{table}",
-        f"\\caption{{{_latex(caption)}.}}",
+        f"\\caption{{{escape_latex(caption)}.}}",
         "\\centering\\small",
         f"\\begin{{tabular}}{{l{'r' * len(table.lengths)}}}",
         "\\toprule",
         f"{head} \\\\",
     ]
     for mechanism, group in _groups(table):
-        lines += ["\\midrule", f"\\emph{{{_latex(mechanism)}}}{' &' * len(table.lengths)} \\\\"]
+        lines += ["\\midrule", f"\\emph{{{escape_latex(mechanism)}}}{' &' * len(table.lengths)} \\\\"]
         for line in group:
-            cells = [_latex(cell.text) for cell in line.cells]
+            cells = [escape_latex(cell.text) for cell in line.cells]
             marked = [
                 _bold(t, "\\textbf{", "}") if c.best else t for t, c in zip(cells, line.cells, strict=True)
             ]
-            lines.append(" & ".join([_latex(line.title), *marked]) + " \\\\")
+            lines.append(" & ".join([escape_latex(line.title), *marked]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
     return "\n".join(lines)
 
@@ -143,12 +145,25 @@ def _pipe(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+def _code(text: str) -> str:
+    """A code span that no backtick in the text ends."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{_one_line(text)}{pad}{fence}"
 
 
-def _latex(text: str) -> str:
-    return re.sub(r"[\\&%$#_{}~^\u00d7<>|]", lambda found: _LATEX[found[0]], " ".join(text.split()))
+def _one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def escape_markdown(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", _one_line(text))
+
+
+def escape_latex(text: str) -> str:
+    """A text that LaTeX shows as it is."""
+    return re.sub(r"[\\&%$#_{}~^\u00d7<>|]", lambda found: _LATEX[found[0]], _one_line(text))
 
 
 _LATEX: dict[str, str] = {

@@ -28,6 +28,9 @@ class Cell:
     """Empty where there is no row."""
     value: float = math.nan
     """NaN unless the verdict is `ok` and the row has the metric."""
+    low: float = math.nan
+    high: float = math.nan
+    """Its 95 % interval."""
     best: bool = False
     """The best of its length, and told from all others."""
     could_see: float = math.nan
@@ -136,7 +139,8 @@ def _has_value(table: Table) -> bool:
 def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> Table:
     rows = condition.rows[condition.rows["pass"] == pass_name]
     tied = pd.Series(ties(rows, wanted.metric), index=rows.index, dtype=float)
-    rows = rows.assign(value=values(rows, wanted)["y"], could_see=tied)
+    drawn = values(rows, wanted).rename(columns={"y": "value"})
+    rows = rows.assign(**{name: drawn[name] for name in ("value", "low", "high")}, could_see=tied)
     lengths = tuple(int(length) for length in sorted(rows["seq_len"].unique()))
     column = rows.groupby("seq_len")["value"]
     best_values = column.min() if better == "lower" else column.max()
@@ -166,12 +170,14 @@ def _line(
         int(length): Cell(
             verdict=verdict,
             value=value,
+            low=low,
+            high=high,
             best=value == bests[length] and math.isnan(could_see),
             could_see=could_see,
             doubted=bool(doubts),
         )
-        for length, verdict, value, could_see, doubts in zip(
-            *(rows[name] for name in ("seq_len", "verdict", "value", "could_see")),
+        for length, verdict, value, low, high, could_see, doubts in zip(
+            *(rows[name] for name in ("seq_len", "verdict", "value", "low", "high", "could_see")),
             rows["doubts"].fillna(""),
             strict=True,
         )

@@ -242,3 +242,14 @@ def test_a_key_that_names_no_case(cli, arguments, message: str) -> None:
     code, _, stderr = cli("run", *arguments, "--in-process")
     assert code == 2
     assert message in stderr
+
+
+def test_a_quiet_run_prints_its_folder_and_what_failed(cli, tmp_path: Path, mine: Path) -> None:
+    out = tmp_path / "out"
+    where = ("--mechanism", "lightning", "--pass", "fwd", "--seq", "16", "--out", out, *TINY)
+    code, stdout, stderr = cli("run", "--quiet", "--backend", f"{mine}:right,{mine}:raises", *where)
+    assert (code, stdout) == (0, f"{out}\n")
+    told = [line for line in stderr.splitlines() if not line.startswith("!")]
+    assert len(told) == 2, told
+    assert "no such luck" in told[0]
+    assert told[1].startswith("    lbench run --case ")

@@ -1,0 +1,1 @@
+"""Backends for lbench that come with another package."""
