@@ -8,6 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Two workers share two cores (`make test`): more threads only wait for each other. Read at torch's import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start hundreds of processes; without kept bytecode each compiles lbench anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
