@@ -15,7 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import torch
+from hypothesis import settings
 
+# No test is timed: on a busy machine an example may take any time.
+settings.register_profile("lbench", settings(), deadline=None)
+settings.load_profile("lbench")
 sys.path.insert(0, str(Path(__file__).parent))
 
 
