@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from typer.cli import get_docs_for_click
 
 from lbench import backends, mechanisms, suite
-from lbench.cli.main import app as command_line
+from lbench.cli.main import command_line
 from lbench.doubts import Doubt
 from lbench.metrics import METRICS
 from lbench.packages import install_line
@@ -23,7 +23,7 @@ NOTE = "% Written by docs/reference_pages.py; changes here are lost.\n\n"
 
 def commands() -> Iterator[str]:
     """Every command with its options, as `--help` shows them."""
-    command = typer.main.get_command(command_line)
+    command = typer.main.get_command(command_line())
     context = typer.Context(command, info_name="lbench")
     yield "# Commands\n"
     text = get_docs_for_click(obj=command, ctx=context, name="lbench", title=" ")

@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ PACKAGES = (
     "lightning-attn",
 )
 SWITCHES = ("TRITON_INTERPRET", "CUDA_LAUNCH_BLOCKING", "OMP_NUM_THREADS")
+NO_RESULT = ("memory_mib", "packages")
+"""Parts of a record that change no time and no error as a whole: the host's memory only tells which cases are
+not tried, and those are looked at again. Of packages, versions count."""
 
 
 def choose_device(asked: str | None) -> str:
@@ -79,6 +83,24 @@ def describe(device: str) -> dict[str, Any]:
         record["threads"] = torch.get_num_threads()
         record["pinned_to"] = _cores()
     return record
+
+
+def differences(known: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What differs between two records so that results may, in words; empty where rows of both may be mixed.
+
+    Only what both hold is compared: an older lbench recorded less, and a package that came or went since
+    changes no row of another.
+    """
+    flat = [_flat(record) for record in (known, found)]
+    names = sorted(flat[0].keys() & flat[1].keys())
+    return [
+        f"{name} {flat[0][name]}, here {flat[1][name]}" for name in names if flat[0][name] != flat[1][name]
+    ]
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    versions = record.get("packages", {})
+    return {**versions, **{name: value for name, value in record.items() if name not in NO_RESULT}}
 
 
 def _gpu(device: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench import results
+from lbench.environment import differences
 from lbench.errors import UsageError
 from lbench.results import Results, Row, Writer
 
@@ -70,7 +71,7 @@ def _measured_twice(kept: Sequence[Sequence[Entry]]) -> dict[str, int]:
 
 
 def _refuse_two_machines(twice: Iterable[str], read: Sequence[Results]) -> None:
-    apart = [key for key in twice if len({_environment(one, key) for one in read if key in one.rows}) > 1]
+    apart = [key for key in twice if _on_two_machines(key, [one for one in read if key in one.rows])]
     if apart:
         more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
         raise UsageError(
@@ -79,8 +80,13 @@ def _refuse_two_machines(twice: Iterable[str], read: Sequence[Results]) -> None:
         )
 
 
-def _environment(read: Results, key: str) -> Any:
-    return read.runs.get(read.rows[key].run, {}).get("environment")
+def _on_two_machines(key: str, read: Sequence[Results]) -> bool:
+    names = [str(one.runs.get(one.rows[key].run, {}).get("environment")) for one in read]
+    records = [one.environments.get(name) for one, name in zip(read, names, strict=True)]
+    for name, record in zip(names, records, strict=True):
+        if name != names[0] and (record is None or records[0] is None or differences(records[0], record)):
+            return True
+    return False
 
 
 def _write(out: Path, entries: Sequence[Entry], read: Sequence[Results], told: list[str]) -> Written:

@@ -86,12 +86,11 @@ def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, _Use]:
 
 
 def _watched_cpu(call: Callable[[], Any]) -> tuple[Any, _Use]:
-    # torch keeps no peak of its CPU allocations, but its profiler reports each of them.
-    import torch
+    # torch keeps no peak of its CPU allocations, but its profiler reports each of them. This is the profiler
+    # below `torch.profiler.profile`, which would import the whole of inductor: seconds in every worker.
+    from torch.autograd.profiler import profile as profiled
 
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
+    with profiled(use_kineto=True, profile_memory=True) as profile:
         result = call()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"

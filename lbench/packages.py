@@ -53,7 +53,7 @@ PACKAGES = (
         name="flash_attn",
         extension="flash_attn_2_cuda",
         distributions=("flash-attn",),
-        install="pip install --no-build-isolation 'lbench[flash]'",
+        install="pip install psutil ninja && pip install --no-build-isolation 'lbench[flash]'",
         rebuild=_compiled("flash-attn", "FLASH_ATTENTION_FORCE_BUILD"),
     ),
     Package(

@@ -78,9 +78,7 @@ class Suite:
 
     def override(self, axes: Mapping[str, Any]) -> Suite:
         """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
-        for first, second in EXCLUSIVE:
-            if first in axes and second in axes and not (first == "backend" and _user_functions_only(axes)):
-                raise UsageError(f"--{first} and --{second} exclude each other; give one of them")
+        _check_exclusive(axes, "", "--")
         replaced = {other for pair in EXCLUSIVE for axis in pair if axis in axes for other in pair}
         sweeps = tuple(
             {**{axis: value for axis, value in sweep.items() if axis not in replaced}, **axes}
@@ -166,6 +164,7 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
     check(content.get("stopping", {}), stopping_fields, "[stopping]")
     for sweep in content.get("sweep", []):
         check(sweep, AXES, "[[sweep]]")
+        _check_exclusive(sweep, f"suite {name}, [[sweep]]: ", "")
     for key, allowed in (("l2", L2), ("timer", TIMERS)):
         if content.get(key, allowed[0]) not in allowed:
             raise UsageError(f"suite {name}: {unknown(key, str(content[key]), allowed)}")
@@ -239,6 +238,14 @@ def _order(case: Case) -> tuple[Any, ...]:
     return (case.mechanism, case.backend, case.pass_name, case.seq_len * case.batch, case.seq_len)
 
 
+def _check_exclusive(axes: Mapping[str, Any], where: str, flag: str) -> None:
+    for first, second in EXCLUSIVE:
+        if first in axes and second in axes and not (first == "backend" and _user_functions_only(axes)):
+            both = f"{flag}{first} and {flag}{second}"
+            raise UsageError(f"{where}{both} exclude each other; give one of them")
+
+
 def _user_functions_only(axes: Mapping[str, Any]) -> bool:
-    chosen = axes.get("backend") or []
+    given = axes.get("backend") or []
+    chosen = [given] if isinstance(given, str) else given
     return bool(chosen) and all(":" in name for name in chosen)

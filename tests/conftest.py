@@ -8,8 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
+# Two workers share two cores (`make test`): more threads only wait for each other. Read at torch's import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start hundreds of processes; without kept bytecode each compiles lbench anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import torch
+from hypothesis import settings
+
+# No test is timed: on a busy machine an example may take any time.
+settings.register_profile("lbench", settings(), deadline=None)
+settings.load_profile("lbench")
 sys.path.insert(0, str(Path(__file__).parent))
 
 

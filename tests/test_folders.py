@@ -72,6 +72,14 @@ def test_one_case_on_two_machines_is_not_mixed_in_silence(cli, tmp_path: Path) -
     assert next(iter(read(tmp_path / "c").rows.values())).times_ms[0] == 3.0
 
 
+def test_one_case_before_and_after_memory_was_added_is_one_machine(cli, tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [make_row()], machine=H100 | {"memory_mib": 1})
+    two = write(tmp_path / "b", [at(make_row(), 5)], run="r2", machine=H100 | {"memory_mib": 2})
+    assert cli("merge", one, two, "-o", tmp_path / "c")[0] == 0
+    assert len(read(tmp_path / "c").environments) == 2
+    assert not problems(tmp_path / "c")
+
+
 def test_what_was_damaged_is_told_and_left_behind(cli, tmp_path: Path) -> None:
     one = write(tmp_path / "a", [make_row(), make_row(seq_len=2048)])
     path = one / "rows.jsonl"

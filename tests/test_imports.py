@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lbench
+from lbench.cli import main
 
 ROOT = Path(lbench.__file__).parent
 LAYERS = (
@@ -104,18 +105,37 @@ def test_kernels_import_torch_and_triton_alone() -> None:
                 )
 
 
+HEAVY = {
+    *("torch", "triton", "fla", "flash_attn", "mamba_ssm", "lightning_attn"),
+    *("numpy", "pandas", "matplotlib", "jinja2", "plotly", "rich", "pydantic", "asyncio", "multiprocessing"),
+}
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"], ["claims", "list"]]
+    "arguments",
+    ["--help", "run --help", "list", "list backends --json", "list suites", "list mechanisms", "claims list"],
 )
-def test_help_and_list_import_neither_torch_nor_pandas(arguments: list[str]) -> None:
+def test_help_and_list_import_nothing_heavy(arguments: str) -> None:
     code = (
         "import sys\n"
         "from lbench.cli.main import main\n"
-        f"try: main({arguments!r})\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'triton', 'pandas', 'matplotlib', 'numpy', 'fla', 'flash_attn', 'mamba_ssm', "
-        "'jinja2', 'plotly'}\n"
-        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)\n"
+        f"try: main({arguments.split()!r})\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"heavy = {HEAVY!r} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_one_command_is_read_where_one_is_asked_for() -> None:
+    """Reading the signatures of all takes longer than all the rest of `lbench list`."""
+
+    def names(*arguments: str) -> list[str | None]:
+        app = main.command_line(arguments)
+        return [one.name for one in (*app.registered_commands, *app.registered_groups)]
+
+    assert names("list", "suites") == ["list"]
+    assert names("check", "constancy") == ["check"]
+    for arguments in ((), ("--help",), ("lits",), ("--version", "list")):
+        assert sorted(map(str, names(*arguments))) == sorted(main.COMMANDS)

@@ -73,6 +73,8 @@ def test_axes_that_cannot_be(axes: dict, message: str) -> None:
         ("titel = 'x'", "did you mean title"),
         ("[stopping]\nbudget = 1", "did you mean budget_s"),
         ("[[sweep]]\nlength = '1k'", "unknown key 'length'"),
+        ("[[sweep]]\nbatch = 2\ntokens = '8k'", "mine, .*batch and tokens exclude each other"),
+        ("[[sweep]]\nbackend = ['gla_eager']\nmechanism = 'gla'", "exclude each other"),
         ("[[sweep", "no valid TOML"),
         ("title = 'empty'", "has no case"),
     ],

@@ -62,7 +62,7 @@ def _(
     scale: float,
     output_final_state: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    _check_without_values(q, k, v, slopes, initial_state, cu_seqlens)
+    checks.check_attention(q, k, v, slopes, 1.0, initial_state, cu_seqlens, values=False)
     batch, num_tokens, heads, dim = q.shape
     dim_out = v.shape[-1]
     num_states = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
@@ -149,18 +149,6 @@ def _refuse(ctx: Any, *_: torch.Tensor) -> Any:
 
 forward.register_autograd(_differentiate, setup_context=_keep_inputs)
 backward.register_autograd(_refuse)
-
-
-def _check_without_values(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    slopes: torch.Tensor,
-    initial_state: torch.Tensor | None,
-    cu_seqlens: torch.Tensor | None,
-) -> None:
-    """Raise ValueError unless shapes, dtypes and devices are those of `lightning_attention`."""
-    checks.check_attention(q, k, v, slopes, 1.0, initial_state, cu_seqlens, values=False)
 
 
 def _or_empty(x: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor:

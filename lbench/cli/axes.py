@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lbench.cli import complete
+from lbench.cli.lists import split_names
 
 
 def _axis(flags: str, help_text: str, names: Callable[[str], list[str]] | None = None) -> Any:
@@ -66,14 +67,12 @@ AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_h
 def given(parameters: dict[str, Any]) -> dict[str, Any]:
     """The axes among a command's parameters (`pass_names` for `pass`), as a suite takes them."""
     values = {name: parameters.get("pass_names" if name == "pass" else name) for name in AXES}
-    return {name: listed(name, value) for name, value in values.items() if value is not None}
-
-
-def listed(name: str, value: str) -> list[str]:
-    """`a,b` as a list; lengths have a grammar of their own and stay one text."""
-    if name == "seq":
-        return [value]
-    return [part.strip() for part in value.split(",") if part.strip()]
+    # Lengths have a grammar of their own and stay one text.
+    return {
+        name: [value] if name == "seq" else list(split_names(value, name.replace("_", "-")))
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:

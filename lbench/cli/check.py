@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbench.cli import axes
+from lbench.cli.lists import split_names
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ def _read(folder: Path) -> Results:
 def _wanted(backend: str | None, pass_names: str | None) -> Callable[[Row], bool]:
     """The choice that both options make. UsageError for a pass that there is not."""
     from lbench.case import PASSES
-    from lbench.report.choices import split_names
 
     backends, passes = split_names(backend, "backend"), split_names(pass_names, "pass")
     for name in passes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbench.cli import axes, folders
+from lbench.cli.lists import split_names
 
 if TYPE_CHECKING:
     from lbench.claims import Claim
@@ -76,7 +77,7 @@ def show_command(
     from lbench import claims
     from lbench.claims.words import tell, text
 
-    names = axes.listed("claim", claim) if claim else claims.names()
+    names = split_names(claim, "claim") or claims.names()
     chosen = [claims.load(name) for name in names]
     told = [tell(one, _rows(results or [])) for one in chosen]
     if as_json:
@@ -113,8 +114,8 @@ def run_command(
     from lbench.plan import Plan
     from lbench.replay import is_replay
 
-    backends = axes.listed("backend", backend) if backend else []
-    passes = axes.listed("pass", pass_names) if pass_names else []
+    backends = list(split_names(backend, "backend"))
+    passes = list(split_names(pass_names, "pass"))
     chosen = suite_of(claims.load(claim), backends=backends, passes=passes, seq=seq)
     suite = limited(chosen, cell_timeout, case_budget)
     budget_s = seconds_of(budget)

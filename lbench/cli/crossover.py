@@ -32,7 +32,7 @@ def command(
     lengths. It says so where there is no such length, or none that can be told.
     """
     from lbench import crossover
-    from lbench.report.choices import split_names
+    from lbench.cli.lists import split_names
 
     passes = split_names(pass_names, "pass")
     answers = []

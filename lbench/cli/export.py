@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lbench.cli.lists import split_formats
 from lbench.errors import UsageError
 
 
@@ -20,7 +21,7 @@ def command(
 ) -> None:
     """Write one line a row, derived metrics included."""
     from lbench import export
-    from lbench.report.choices import load, split_formats
+    from lbench.report.choices import load
 
     (kind,) = split_formats(format_name, export.FORMATS, most=1)
     if kind == "parquet" and out is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbench.cli import axes
+from lbench.cli.lists import split_names
 
 if TYPE_CHECKING:
     from lbench.results import Row
@@ -49,7 +50,7 @@ def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Call
     """The choice that the options make. UsageError for a name that no row has."""
     from lbench import results
     from lbench.errors import unknown
-    from lbench.report.choices import lengths_within, split_names
+    from lbench.report.choices import lengths_within
 
     rows = results.read(folder).rows.values()
     chosen = {name: split_names(text, name) for name, text in names.items() if text is not None}

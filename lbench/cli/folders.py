@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lbench.cli.axes import listed
+from lbench.cli.lists import split_names
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None
     from lbench import results
     from lbench.errors import unknown
 
-    again = listed("retry", retry or "")
+    again = split_names(retry, "retry")
     for verdict in again:
         if verdict not in results.VERDICTS:
             raise unknown("verdict", verdict, results.VERDICTS)
@@ -44,15 +44,13 @@ def earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None
 
 def check_environment(earlier: Results, device: Device) -> None:
     """UsageError where rows to go on from come from another machine or other software."""
-    from lbench.results import content_id
+    from lbench.environment import differences
 
-    if not earlier.environments or content_id(device.environment) in earlier.environments:
+    apart = [differences(known, device.environment) for known in earlier.environments.values()]
+    if not apart or not all(apart):
         return
-    known = next(iter(earlier.environments.values()))
-    names = sorted({*known, *device.environment})
-    changed = [name for name in names if known.get(name) != device.environment.get(name)]
     raise UsageError(
-        f"the rows in {earlier.folder} come from another environment ({', '.join(changed)} differ); "
+        f"the rows in {earlier.folder} come from another environment ({'; '.join(apart[0])}); "
         f"add --other-environment to mix them, or choose another --out"
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lbench.cli import axes, complete
+from lbench.cli.lists import split_formats, split_names
 from lbench.errors import UsageError
 
 
@@ -36,7 +37,7 @@ def command(
 ) -> None:
     """Draw time, time per token, throughput, memory, error and relative speed against length."""
     from lbench.plot import files
-    from lbench.report.choices import load, select, split_formats, split_names
+    from lbench.report.choices import load, select
     from lbench.report.values import DEFAULT_METRICS
 
     kinds = split_formats(formats, files.FORMATS)

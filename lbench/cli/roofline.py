@@ -35,10 +35,11 @@ def command(
     import dataclasses
     import json
 
+    from lbench.cli.lists import split_formats, split_names
     from lbench.profiling import folder as folders
     from lbench.profiling.analysis import analyse
     from lbench.report import roofline
-    from lbench.report.choices import select, split_formats, split_names
+    from lbench.report.choices import select
     from lbench.results import read
 
     read_results = [read(path) for path in results]

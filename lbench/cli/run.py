@@ -84,6 +84,8 @@ def command(
     if one is None:
         axes.check(suite, given, device)
     earlier = folders.earlier(out, resume, retry)
+    if other_environment and not resume:
+        raise UsageError("--other-environment mixes new rows with earlier ones; add --resume --out FOLDER")
     process = functools.partial(ProcessWorker, preload=not is_replay(device))
     make_worker = InProcessWorker if in_process else process
     found = probe(device or (one[1].device if one else None), make_worker)

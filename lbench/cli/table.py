@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lbench.cli import axes, complete
+from lbench.cli.lists import split_formats, split_names
 
 
 def command(
@@ -27,7 +28,7 @@ def command(
     ] = None,
 ) -> None:
     """Print a table a pass and condition, the best of each length in bold."""
-    from lbench.report.choices import load, select, split_formats, split_names
+    from lbench.report.choices import load, select
     from lbench.report.table_formats import FORMATS, print_rich
     from lbench.report.tables import tables
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 
 from lbench.case import Case
-from lbench.mechanisms import costs
-from lbench.mechanisms.lightning import recurrence
-from lbench.mechanisms.spec import Inputs, Mechanism
+from lbench.mechanisms.fixed_decay import fixed_decay
 
 
 def slopes_of(heads: int) -> list[float]:
@@ -20,26 +18,9 @@ def scale_of(case: Case) -> float:
     return case.head_dim**-0.5
 
 
-def _make_inputs(case: Case, device: str) -> Inputs:
-    import torch
-
-    from lbench.mechanisms import draws
-
-    slopes = torch.tensor(slopes_of(case.heads), dtype=torch.float32, device=device)
-    return Inputs(draws.linear_tensors(case, device, MECHANISM), {"slopes": slopes})
-
-
-RECURRENCE = recurrence(scale=scale_of)
-
-MECHANISM: Mechanism = Mechanism(
+MECHANISM = fixed_decay(
     title="Retention",
     formula="S_t = gamma_h S_{t-1} + k_t v_t^T, o_t = d^-1/2 q_t S_t; gamma_h = 1 - 2^(-5-h) = exp(-slope_h)",
-    tensors={"q": "bthd", "k": "bthd", "v": "bthe"},
-    constants={"slopes": "h"},
-    gradients=("q", "k", "v"),
-    decode_tensors={"q": "bthd", "k": "bthd", "v": "bthe", "state": "bhde"},
-    make_inputs=_make_inputs,
-    reference=lambda case, inputs, gradient: RECURRENCE.reference(case, inputs, gradient, MECHANISM),
-    floor_bytes=lambda case: costs.floor_bytes(case, MECHANISM),
-    useful_flops=costs.linear_flops,
+    slopes=lambda case: slopes_of(case.heads),
+    scale=scale_of,
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from lbench.export import ordered
 from lbench.lengths import format_length
 from lbench.metrics import METRICS
 from lbench.page.marks import SYMBOLS
@@ -44,7 +43,7 @@ def payload(sources: Sequence[Source]) -> dict[str, Any]:
 
 def joined(sources: Sequence[Source]) -> pd.DataFrame:
     """The rows of all sources, numbered through, with the column `source` in front."""
-    parts = [ordered(source.rows).assign(source=source.label) for source in sources]
+    parts = [source.rows.assign(source=source.label) for source in sources]
     frame = pd.concat(parts, ignore_index=True)
     return frame[["source", *(name for name in frame.columns if name != "source")]]
 

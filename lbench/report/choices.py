@@ -1,9 +1,9 @@
-"""Choices of the command line that every report takes: which rows, which metrics, which formats."""
+"""Which rows a report is about: the choices that all of them take."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -55,24 +55,3 @@ def lengths_within(text: str) -> Callable[[int], bool]:
     ends = [(part.partition("..")[0], part.rpartition("..")[2]) for part in text.split(",")]
     ranges = [(parse_length(first), parse_length(last)) for first, last in ends]
     return lambda length: any(first <= length <= last for first, last in ranges)
-
-
-def split_names(text: str | None, option: str) -> tuple[str, ...]:
-    """`a,b` as names, each once; UsageError where one is empty."""
-    if text is None:
-        return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if not all(names):
-        raise UsageError(f"--{option} {text!r} has an empty name; write --{option} a,b")
-    return names
-
-
-def split_formats(text: str, known: Collection[str], most: int | None = None) -> tuple[str, ...]:
-    """File formats; UsageError for one that is not in `known` or for more than `most`."""
-    names = split_names(text, "format")
-    for name in names:
-        if name not in known:
-            raise unknown("format", name, known)
-    if most is not None and len(names) > most:
-        raise UsageError(f"--format {text!r}; one at a time: {', '.join(known)}")
-    return names

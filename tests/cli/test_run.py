@@ -163,6 +163,10 @@ def test_a_users_function_is_verified_and_timed(
         (("--device", "tpu"), "allowed are cpu, cuda"),
         (("--resume",), "needs --out"),
         (("--retry", "crashed"), "add --resume --out FOLDER"),
+        (("--retry", ",", "--resume", "--out", "there"), "has an empty name"),
+        (("--other-environment",), "add --resume --out FOLDER"),
+        (("--backend", "softmax_eager,,gla_eager"), "write --backend a,b"),
+        (("--kv-heads", ""), "write --kv-heads a,b"),
         (("--backend", "a.py:f", "--mechanism", "lightning,gla"), "a function computes one mechanism"),
         (("--backend", "nowhere.py:f", "--mechanism", "lightning"), "nowhere.py"),
     ],
@@ -204,7 +208,7 @@ def test_rows_of_another_environment_are_not_mixed_in_silence(cli, tmp_path: Pat
     (path.parent / "elsewhere.json").write_text(json.dumps({**record, "torch": "1.0"}))
     code, _, stderr = cli(*arguments, "--seq", "32", "--resume")
     assert code == 2
-    assert "torch differ" in stderr
+    assert "torch 1.0, here 2" in stderr
     assert cli(*arguments, "--seq", "32", "--resume", "--other-environment")[0] == 0
 
 

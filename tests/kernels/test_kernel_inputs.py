@@ -13,7 +13,7 @@ f16, f32 = torch.float16, torch.float32
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_autocast_casts_q_k_v_alone(device, mixed):
-    x = make_inputs(device, f32, tokens=20)
+    x = make_inputs(device, f32, tokens=20, heads=1)
     if mixed:
         x.k = x.k.detach().to(f16).requires_grad_()
     rounded = [t.detach().to(f16).requires_grad_() for t in (x.q, x.k, x.v)]
@@ -44,7 +44,8 @@ def test_autocast_that_is_off_or_elsewhere_casts_nothing(device):
 @pytest.mark.parametrize("packed", [False, True])
 def test_dims_that_are_padded(device, dtype, dims, packed):
     tokens = 70
-    x = make_inputs(device, dtype, tokens=tokens, dim=dims[0], dim_out=dims[1], states=2 if packed else 1)
+    sizes = {"heads": 1, "dim": dims[0], "dim_out": dims[1], "states": 2 if packed else 1}
+    x = make_inputs(device, dtype, tokens=tokens, **sizes)
     cu_seqlens = torch.tensor([0, 30, tokens], device=device) if packed else None
     outputs = call(x, cu_seqlens=cu_seqlens)
     assert all(o.is_contiguous() for o in outputs)

@@ -38,17 +38,24 @@ def test_gradcheck(device, route, packed):
             cu_seqlens=cu_seqlens,
         )
 
-    tolerance = {"atol": 1e-4, "rtol": 1e-4, "fast_mode": True}
-    assert torch.autograd.gradcheck(run, x.differentiable, eps=1.0, **tolerance)
+    # What is undefined counts as zero: asked of one route, since both run the same backward pass.
+    options = {"atol": 1e-4, "rtol": 1e-4, "fast_mode": True, "check_undefined_grad": route == "operator"}
+    assert torch.autograd.gradcheck(run, x.differentiable, eps=1.0, **options)
 
 
-@pytest.mark.parametrize("grad", [False, True])
+# Without gradients once: schema and fake tensors are the same, and compiling without is tested below.
 @pytest.mark.parametrize(
-    ("state", "packed", "final"), [(False, False, False), (True, False, True), (True, True, True)]
+    ("state", "packed", "final", "grad"),
+    [
+        (False, False, False, False),
+        (False, False, False, True),
+        (True, False, True, True),
+        (True, True, True, True),
+    ],
 )
 def test_opcheck_forward(device, state, packed, final, grad):
-    cu_seqlens = torch.tensor([0, 2, 2, 5], device=device) if packed else None
-    x = detached(make_inputs(device, f32, tokens=5, heads=1, states=3 if packed else 1), grad=grad)
+    cu_seqlens = torch.tensor([0, 0, 5], device=device) if packed else None
+    x = detached(make_inputs(device, f32, tokens=5, heads=1, states=2 if packed else 1), grad=grad)
     torch.library.opcheck(
         operators.forward.default, arguments(x, state=state, cu_seqlens=cu_seqlens, final=final)
     )
@@ -63,8 +70,8 @@ def test_opcheck_forward(device, state, packed, final, grad):
     ],
 )
 def test_opcheck_backward(device, needs, output, final, packed):
-    cu_seqlens = torch.tensor([0, 2, 2, 5], device=device) if packed else None
-    x = detached(make_inputs(device, f32, tokens=5, heads=1, states=3 if packed else 1))
+    cu_seqlens = torch.tensor([0, 0, 5], device=device) if packed else None
+    x = detached(make_inputs(device, f32, tokens=5, heads=1, states=2 if packed else 1))
     do, d_final = draw(call(x, cu_seqlens=cu_seqlens))
     given = (*x.sequence, x.initial_state, cu_seqlens, do if output else None, d_final if final else None)
     torch.library.opcheck(operators.backward.default, (*given, 0.6, *needs))

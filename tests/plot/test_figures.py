@@ -34,14 +34,23 @@ def _style() -> Iterator[None]:
         yield
 
 
+# One worker draws all of them, so that each figure is drawn once.
+pytestmark = pytest.mark.xdist_group("figures")
+
+
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
+    return sweep()
+
+
+@functools.cache
+def sweep() -> pd.DataFrame:
     return h100()
 
 
 @functools.cache
 def whole(metric: str = "time_ms", number: int = 0) -> Figure:
-    return figure_of(h100(), metric, number)
+    return figure_of(sweep(), metric, number)
 
 
 def figure_of(rows: pd.DataFrame, metric: str = "time_ms", number: int = 0) -> Figure:
