@@ -63,15 +63,21 @@ def constancy_command(
 def regression_command(
     results: Folder,
     baseline: Annotated[
-        Path,
-        typer.Option(help="A result folder that holds five processes or more, or a folder of such folders."),
+        str,
+        typer.Option(help="Name of a baseline, or a folder with the rows of five processes or more."),
     ],
     backend: Backend = None,
     pass_names: Pass = None,
     margin: Annotated[float, typer.Option(help="Changes within this share count as the same.")] = 0.03,
+    widen: Annotated[
+        bool, typer.Option("--widen", help="Guard cases too noisy for the margin at what they can hold.")
+    ] = False,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare floor shares, not times.")
     ] = False,
+    store: Annotated[
+        Path, typer.Option(envvar="LBENCH_BASELINES", help="Folder that holds all baselines.")
+    ] = Path("baselines"),
     markdown: Markdown = None,
     junit: JUnit = None,
     as_json: AsJson = False,
@@ -79,14 +85,18 @@ def regression_command(
 ) -> None:
     """Compare case by case with a baseline: faster, slower, same or undecided.
 
-    At most 1 % of clean runs fail, over the whole table. A case that turned wrong, out_of_memory or crashed
-    fails.
+    At most 1 % of clean runs fail, over the whole table: slower needs two processes that agree, so RESULTS is
+    best a folder of two runs or more. A named baseline also guards against slow drift. A case that turned
+    wrong, out_of_memory or crashed fails.
     """
-    from lbench.gates import regression
+    from lbench.gates import drift, regression
+    from lbench.gates.reference import reference
 
     wanted = _wanted(backend, pass_names)
-    new, old = regression.read(results, wanted), regression.read(baseline, wanted)
-    report = regression.check(new, old, margin, across_machines)
+    options = regression.Options(margin=margin, widen=widen, across_machines=across_machines)
+    new = regression.read(results, wanted)
+    current, older = reference(baseline, store, new, wanted, across_machines)
+    report = drift.check(new, current, older, options)
     _finish(report, markdown, junit, as_json, github)
 
 

@@ -9,6 +9,7 @@ import typer
 
 import lbench
 from lbench.cli import (
+    baseline,
     certificate,
     check,
     compare,
@@ -49,6 +50,7 @@ app.command("validate")(validate.command)
 app.command("merge")(merge.command)
 app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
+app.add_typer(baseline.app, name="baseline")
 app.command("compare")(compare.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)

@@ -61,7 +61,7 @@ def read(folder: Path, wanted: Callable[[Row], bool] = lambda _: True) -> Side:
     runs: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    for place in _places(folder):
+    for place in places(folder):
         whole = results.read(place)
         runs |= whole.runs
         environments |= whole.environments
@@ -74,15 +74,18 @@ def read(folder: Path, wanted: Callable[[Row], bool] = lambda _: True) -> Side:
     return Side(name=folder.name, rows=rows, runs=runs, environments=environments, problems=tuple(problems))
 
 
-def _places(folder: Path) -> list[Path]:
-    def holds(place: Path) -> bool:
-        return any((place / name).is_file() for name in ("rows.jsonl", "rows.jsonl.gz"))
+def holds_rows(folder: Path) -> bool:
+    """Whether it is a result folder."""
+    return any((folder / name).is_file() for name in ("rows.jsonl", "rows.jsonl.gz"))
 
-    if folder.is_file() or holds(folder):
+
+def places(folder: Path) -> list[Path]:
+    """The result folder itself, or those in it. UsageError where there is none."""
+    if folder.is_file() or holds_rows(folder):
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
-    inside = sorted(place for place in folder.iterdir() if place.is_dir() and holds(place))
+    inside = sorted(place for place in folder.iterdir() if place.is_dir() and holds_rows(place))
     if not inside:
         raise UsageError(
             f"{folder} holds no rows.jsonl, nor does a folder in it; `lbench run --out` makes one"

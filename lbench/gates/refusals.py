@@ -1,0 +1,46 @@
+"""What two sides must share to be compared, and what is told beside the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from lbench.errors import UsageError
+from lbench.gates.fingerprint import differences_told
+from lbench.gates.processes import PROTOCOL, Side, differences, software_differences
+from lbench.results import Row
+
+SESSION = timedelta(hours=1)
+
+
+def refuse_other_machine(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> None:
+    """UsageError, with the reason, where times of both sides say nothing of one another."""
+    found = differences(new, old, keys)
+    if protocol := {name: seen for name, seen in found.items() if name in PROTOCOL}:
+        raise UsageError(
+            f"timed by another protocol than the baseline ({differences_told(protocol)}); take a new one"
+        )
+    if found and not across_machines:
+        raise UsageError(
+            f"measured on another machine than the baseline ({differences_told(found)}); take a baseline "
+            f"here, or compare floor shares with --across-machines"
+        )
+
+
+def notes(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> list[str]:
+    """What a reader should know of a comparison."""
+    told = [*new.problems, *old.problems]
+    if across_machines:
+        told.append("compared are floor shares: times over the memory floor of the machine each ran on")
+    for name, values in software_differences(new, old, keys).items():
+        told.append(f"{name} differs: {' / '.join(sorted(map(str, values)))}")
+    starts = [_time(row) for key in keys for row in old.rows[key]]
+    if max(starts) - min(starts) < SESSION:
+        told.append(
+            "the baseline was measured within an hour: what varies between sessions is not in its intervals"
+        )
+    return told
+
+
+def _time(row: Row) -> datetime:
+    return datetime.fromisoformat(row.started_at)
