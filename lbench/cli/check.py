@@ -11,6 +11,7 @@ import typer
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from lbench.gates.processes import Side
     from lbench.gates.verdict import Report
     from lbench.results import Results, Row
 
@@ -78,6 +79,12 @@ def regression_command(
     store: Annotated[
         Path, typer.Option(envvar="LBENCH_BASELINES", help="Folder that holds all baselines.")
     ] = Path("baselines"),
+    budget: Annotated[
+        str | None, typer.Option(help="Time, 5m, for further processes of cases whose verdict is open.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where these run; by default where RESULTS were measured.")
+    ] = None,
     markdown: Markdown = None,
     junit: JUnit = None,
     as_json: AsJson = False,
@@ -89,6 +96,8 @@ def regression_command(
     best a folder of two runs or more. A named baseline also guards against slow drift. A case that turned
     wrong, out_of_memory or crashed fails.
     """
+    from lbench.cli.further import Further
+    from lbench.durations import parse_duration
     from lbench.gates import drift, regression
     from lbench.gates.reference import reference
 
@@ -96,7 +105,15 @@ def regression_command(
     options = regression.Options(margin=margin, widen=widen, across_machines=across_machines)
     new = regression.read(results, wanted)
     current, older = reference(baseline, store, new, wanted, across_machines)
-    report = drift.check(new, current, older, options)
+
+    def judge(side: Side) -> Report:
+        return drift.check(side, current, older, options)
+
+    if budget is None:
+        report = judge(new)
+    else:
+        further = Further(folder=results, device=device, budget_s=parse_duration(budget))
+        report = further.settle(lambda: regression.read(results, wanted), judge)
     _finish(report, markdown, junit, as_json, github)
 
 
