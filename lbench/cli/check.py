@@ -70,9 +70,9 @@ def regression_command(
     backend: Backend = None,
     pass_names: Pass = None,
     margin: Annotated[float, typer.Option(help="Changes within this share count as the same.")] = 0.03,
-    widen: Annotated[
-        bool, typer.Option("--widen", help="Guard cases too noisy for the margin at what they can hold.")
-    ] = False,
+    widest: Annotated[
+        float, typer.Option(help="Cases too noisy for the margin may pass by what they can hold, up to this.")
+    ] = 0.10,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare floor shares, not times.")
     ] = False,
@@ -102,7 +102,7 @@ def regression_command(
     from lbench.gates.reference import reference
 
     wanted = _wanted(backend, pass_names)
-    options = regression.Options(margin=margin, widen=widen, across_machines=across_machines)
+    options = regression.Options(margin=margin, widest=widest, across_machines=across_machines)
     new = regression.read(results, wanted)
     current, older = reference(baseline, store, new, wanted, across_machines)
 

@@ -1,8 +1,9 @@
 """What a few processes on either side say of one case: how far it moved, and how sure that is.
 
-A process is one number, the logarithm of its median. Student's t on them, with two safeguards against tails
-that are longer than the normal distribution's: a slowdown must be in every process of the side under test,
-and the level shrinks with their number, so that measuring again and looking again is allowed at any time.
+A process is one number, the logarithm of its median. Student's t on them, by what varies within a session and
+between sessions, with two safeguards: a slowdown must be in every process of the side under test, as tails
+are longer than the normal distribution's, and the level shrinks with their number, so that measuring again
+and looking again is allowed at any time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lbench.gates.moderation import NOTHING, Prior
+from lbench.gates.sessions import Layout, Variance, split
 from lbench.ratios import POWER
 from lbench.statistics import t_quantile, t_shift
 
@@ -36,24 +38,30 @@ class Difference:
     """The logarithm of new over old, with what its uncertainty comes from."""
 
     log: float
-    sd: float
+    variance: Variance
     """Of single processes."""
-    freedom: int
     new: int
     """Processes under test."""
     old: int
     """Processes of the baseline."""
+    layout: Layout
     quickest: float
     """The logarithm of the quickest process under test over the baseline."""
 
     @property
+    def sd(self) -> float:
+        """Of single processes, over sessions."""
+        return math.sqrt(self.variance.within + self.variance.between)
+
+    def half(self, tail: float, new: int | None = None) -> float:
+        """Half the interval that leaves `tail` out at either end; `new` for another number under test."""
+        variance, freedom = self.variance.of_difference(new or self.new, self.old, self.layout)
+        return t_quantile(1 - tail, freedom) * math.sqrt(variance)
+
+    @property
     def error(self) -> float:
         """The standard error of `log`."""
-        return self.sd * math.sqrt(1 / self.new + 1 / self.old)
-
-    def half(self, tail: float) -> float:
-        """Half the interval that leaves `tail` out at either end."""
-        return t_quantile(1 - tail, self.freedom) * self.error
+        return math.sqrt(self.variance.of_difference(self.new, self.old, self.layout)[0])
 
     def level(self, cases: int) -> float:
         """The one-sided level at which a case is called slower.
@@ -70,38 +78,69 @@ class Difference:
 
     def confirmed(self, cases: int) -> bool:
         """Whether there are processes enough to call it slower, and the quickest is slower by itself."""
-        alone = t_quantile(1 - ALONE / cases, self.freedom) * self.sd * math.sqrt(1 + 1 / self.old)
-        return self.new >= LEAST_TO_FAIL and self.quickest > alone
+        return self.new >= LEAST_TO_FAIL and self.quickest > self.half(ALONE / cases, 1)
 
     def could_see(self, cases: int) -> float:
         """The logarithm of the slowdown that would be called one with a probability of `POWER`."""
-        return t_shift(2 * self.level(cases), POWER, self.freedom) * self.error
+        variance, freedom = self.variance.of_difference(self.new, self.old, self.layout)
+        return t_shift(2 * self.level(cases), POWER, freedom) * math.sqrt(variance)
 
     def needed(self, edge: float) -> int | None:
         """How many processes under test bring the one-sided interval below `edge`; None where no number does.
 
         Taken at the estimate as it stands.
         """
-        room = edge - self.log
         for count in range(self.new + 1, MOST_ASKED + 1):
-            wide = t_quantile(1 - CLOSE, self.freedom) * self.sd * math.sqrt(1 / count + 1 / self.old)
-            if wide <= room:
+            if self.half(CLOSE, count) <= edge - self.log:
                 return count
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What the cases of a table lend each other."""
+
+    prior: Prior = NOTHING
+    """Of variances."""
+    share: float | None = 0.0
+    """What sessions make of them."""
+
+
 def difference(
-    new: Sequence[float], old: Sequence[float], least: float, prior: Prior = NOTHING
+    new: Sequence[float],
+    old: Sequence[float],
+    least: float,
+    table: Table | None = None,
+    layout: Layout | None = None,
 ) -> Difference:
-    """From the logarithms of processes; `least` is a variance that samples alone show."""
-    variance, freedom = prior.moderated(*pooled(new, old))
+    """From the logarithms of processes; `least` is a variance that samples alone show.
+
+    Without a layout all processes are of one session.
+    """
+    table = table or Table()
+    layout = layout or Layout(new=(0,) * len(new), old=(0,) * len(old))
+    variance, freedom = table.prior.moderated(*pooled(new, old))
     return Difference(
         log=mean(new) - mean(old),
-        sd=math.sqrt(max(variance, least)),
-        freedom=freedom,
+        variance=split(max(variance, least), freedom, table.share, layout),
         new=len(new),
         old=len(old),
+        layout=layout,
         quickest=min(new) - mean(old),
+    )
+
+
+def expected(old: Sequence[float], table: Table, layout: Layout) -> Difference:
+    """What unchanged processes under test would show, from a baseline alone; `layout.new` says how many."""
+    variance, freedom = table.prior.moderated(*pooled(old))
+    alone = layout if layout.same else Layout(new=(), old=layout.old)
+    return Difference(
+        log=0.0,
+        variance=split(variance, freedom, table.share, alone),
+        new=len(layout.new),
+        old=len(old),
+        layout=layout,
+        quickest=0.0,
     )
 
 

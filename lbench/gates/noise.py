@@ -7,15 +7,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lbench.gates.evidence import LEAST_TO_FAIL, difference, pooled
+from lbench.gates.evidence import LEAST_TO_FAIL, Table, expected, pooled
 from lbench.gates.moderation import prior_of
 from lbench.gates.processes import Side, log_time
 from lbench.gates.regression import held_edge
+from lbench.gates.sessions import Layout, share_of
 from lbench.ratios import percent
 
 APART = 5.0
 """A process so many standard deviations of the others from them: disturbed, or the machine has two states."""
 LEAST_APART = 0.01
+NEVER = "1970-01-01T00:00:00+00:00"
+"""A session that no baseline is of: processes under test are measured on another day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +45,27 @@ class Noise:
         """In words."""
         held = f"holds a margin of {percent(self.held)}"
         if self.held > self.margin:
-            held += f", not {percent(self.margin)}: add processes, or use --widen"
+            held += f", not {percent(self.margin)}: more processes narrow it"
         told = f"  {self.key}: {self.processes} processes, spread {percent(self.spread)}, {held}"
         return f"{told}; {self.apart}" if self.apart else told
 
 
 def of_baseline(side: Side, margin: float) -> list[Noise]:
     """Every case with two processes or more."""
-    logs = {key: [log_time(row) for row in rows if row.times_ms] for key, rows in side.rows.items()}
-    logs = {key: values for key, values in logs.items() if len(values) >= LEAST_TO_FAIL}
-    prior = prior_of(*zip(*(pooled(values) for values in logs.values()), strict=True)) if logs else None
+    timed = {key: [row for row in rows if row.times_ms] for key, rows in side.rows.items()}
+    timed = {key: rows for key, rows in timed.items() if len(rows) >= LEAST_TO_FAIL}
+    if not timed:
+        return []
+    logs = {key: [log_time(row) for row in rows] for key, rows in timed.items()}
+    starts = {key: [row.started_at for row in rows] for key, rows in timed.items()}
+    variances = [pooled(values) for values in logs.values()]
+    table = Table(
+        prior=prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances]),
+        share=share_of((logs[key], Layout.of((), starts[key]).old) for key in logs),
+    )
     made = []
     for key, values in logs.items():
-        assert prior is not None
-        seen = difference(values, values, 0.0, prior)
+        seen = expected(values, table, Layout.of([NEVER] * LEAST_TO_FAIL, starts[key]))
         made.append(
             Noise(
                 key=key,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 from lbench.errors import UsageError
 from lbench.gates.fingerprint import differences_told
 from lbench.gates.processes import PROTOCOL, Side, differences, software_differences
-from lbench.results import Row
-
-SESSION = timedelta(hours=1)
+from lbench.gates.sessions import UNSEEN, Layout
+from lbench.ratios import percent
 
 
 def refuse_other_machine(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> None:
@@ -34,13 +32,10 @@ def notes(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> l
         told.append("compared are floor shares: times over the memory floor of the machine each ran on")
     for name, values in software_differences(new, old, keys).items():
         told.append(f"{name} differs: {' / '.join(sorted(map(str, values)))}")
-    starts = [_time(row) for key in keys for row in old.rows[key]]
-    if max(starts) - min(starts) < SESSION:
+    layout = Layout.of(*([row.started_at for key in keys for row in side.rows[key]] for side in (new, old)))
+    if len(set(layout.old)) == 1 and not layout.same:
         told.append(
-            "the baseline was measured within an hour: what varies between sessions is not in its intervals"
+            f"the baseline is of one session: {percent(UNSEEN)} between sessions is assumed; measure it on "
+            f"other days too"
         )
     return told
-
-
-def _time(row: Row) -> datetime:
-    return datetime.fromisoformat(row.started_at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +15,19 @@ from lbench.gates.evidence import (
     LEAST_TO_FAIL,
     SPENT,
     Difference,
+    Table,
     difference,
+    expected,
     mean,
     pooled,
 )
-from lbench.gates.moderation import prior_of
+from lbench.gates.moderation import Prior, prior_of
 from lbench.gates.processes import Side, log_time, read, sampling_variance
 from lbench.gates.refusals import notes, refuse_other_machine
+from lbench.gates.sessions import Layout, share_of
 from lbench.gates.verdict import Finding, Outcome, Report
 from lbench.ratios import percent
 from lbench.results import Row
-from lbench.statistics import t_quantile
 
 __all__ = ["Options", "check", "compared", "read"]
 
@@ -45,16 +46,22 @@ class Options:
 
     margin: float = 0.03
     """Changes within this share count as the same."""
-    widen: bool = False
-    """Guard a case that is too noisy for the margin at the smallest one that its baseline can hold."""
+    widest: float = 0.10
+    """A case too noisy for the margin passes by the smallest one that its baseline can hold, up to this."""
     across_machines: bool = False
     """Compare floor shares, not times."""
     tables: int = 1
     """Comparisons that share the control of false alarms: those with older baselines count."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.margin < 1:
-            raise UsageError(f"--margin {self.margin}; a share such as 0.03 (3 %)")
+        for name, value in (("margin", self.margin), ("widest", self.widest)):
+            if not 0 < value < 1:
+                raise UsageError(f"--{name} {value}; a share such as 0.03 (3 %)")
+
+    def edges(self, held: float) -> tuple[float, float]:
+        """Logarithms: the margin, and the one that a case with a baseline holding `held` may pass by."""
+        edge = math.log1p(self.margin)
+        return edge, max(edge, min(held, math.log1p(self.widest)))
 
 
 def check(new: Side, old: Side, options: Options | None = None) -> Report:
@@ -87,32 +94,40 @@ def check(new: Side, old: Side, options: Options | None = None) -> Report:
 def compared(new: Side, old: Side, keys: Sequence[str], options: Options) -> list[Finding]:
     """A finding for each of the cases, which both sides have times of."""
     logs = {key: [_logs(side, key, options.across_machines) for side in (new, old)] for key in keys}
-    variances = [pooled(*sides) for sides in logs.values()]
-    prior = prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances])
-    alone = [pooled(old_logs) for _, old_logs in logs.values()]
-    prior_alone = prior_of([variance for variance, _ in alone], [freedom for _, freedom in alone])
+    layouts = {
+        key: Layout.of(*([row.started_at for row in _timed(side, key)] for side in (new, old)))
+        for key in keys
+    }
+    share = share_of((logs[key][1], layouts[key].old) for key in keys)
+    table = Table(prior=_prior([pooled(*sides) for sides in logs.values()]), share=share)
+    alone = Table(prior=_prior([pooled(old_logs) for _, old_logs in logs.values()]), share=share)
     found = []
     for key, (new_logs, old_logs) in logs.items():
-        timed = [row for row in new.rows[key] if row.times_ms]
-        least = mean([sampling_variance(row) for row in timed])
-        seen = difference(new_logs, old_logs, least, prior)
-        edge = math.log1p(options.margin)
-        if options.widen:
-            # From the baseline alone: a margin that the side under test could move would test nothing.
-            edge = max(edge, held_edge(difference(old_logs, old_logs, 0.0, prior_alone)))
-        found.append(_finding(key, seen, len(keys) * options.tables, edge, options.margin))
+        layout = layouts[key]
+        least = mean([sampling_variance(row) for row in _timed(new, key)])
+        seen = difference(new_logs, old_logs, least, table, layout)
+        # From the baseline alone: a margin that the side under test could move would test nothing.
+        held = held_edge(expected(old_logs, alone, layout))
+        found.append(_finding(key, seen, len(keys) * options.tables, options.edges(held)))
     return found
+
+
+def _prior(variances: Sequence[tuple[float, int]]) -> Prior:
+    return prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances])
+
+
+def _timed(side: Side, key: str) -> list[Row]:
+    return [row for row in side.rows[key] if row.times_ms]
 
 
 def held_edge(baseline: Difference) -> float:
     """The smallest margin (a logarithm) within which two clean processes end nine times in ten."""
-    two = dataclasses.replace(baseline, new=LEAST_TO_FAIL)
-    return (t_quantile(1 - CLOSE, two.freedom) + t_quantile(0.9, two.freedom)) * two.error
+    return baseline.half(CLOSE, LEAST_TO_FAIL) + baseline.half(0.1, LEAST_TO_FAIL)
 
 
 def _logs(side: Side, key: str, across_machines: bool) -> list[float]:
     """Of each process the logarithm of its time, or of its time over the memory floor of its machine."""
-    timed = [row for row in side.rows[key] if row.times_ms]
+    timed = _timed(side, key)
     if not across_machines:
         return [log_time(row) for row in timed]
     floors_ms = [side.floor_ms(row) for row in timed]
@@ -121,15 +136,15 @@ def _logs(side: Side, key: str, across_machines: bool) -> list[float]:
     return [log_time(row) - math.log(floor_ms) for row, floor_ms in zip(timed, floors_ms, strict=True)]
 
 
-def _finding(key: str, seen: Difference, cases: int, edge: float, margin: float) -> Finding:
+def _finding(key: str, seen: Difference, cases: int, edges: tuple[float, float]) -> Finding:
     half = seen.half(seen.level(cases))
     could_see = math.expm1(min(seen.could_see(cases), 700.0))
     ratio, low, high = (math.exp(seen.log + shift) for shift in (0.0, -half, half))
-    state, outcome = state_of(seen, cases, edge)
+    state, outcome = state_of(seen, cases, edges)
     reason = f"{ratio:.3f} times ({low:.3f} to {high:.3f}), could see {percent(could_see)}"
-    if edge > math.log1p(margin):
-        reason += f", guarded at {percent(math.expm1(edge))}"
-    more = _more(seen, cases, edge) if outcome == "undecided" else None
+    if edges[1] > edges[0]:
+        reason += f", guarded at {percent(math.expm1(edges[1]))}"
+    more = more_processes(seen, cases, edges[1]) if outcome == "undecided" else None
     return Finding(
         subject=key,
         state=state,
@@ -140,7 +155,7 @@ def _finding(key: str, seen: Difference, cases: int, edge: float, margin: float)
             "low": low,
             "high": high,
             "could_see": could_see,
-            "margin": math.expm1(edge),
+            "margin": math.expm1(edges[1]),
             "processes": seen.new,
             "baseline_processes": seen.old,
             "more": more,
@@ -148,21 +163,24 @@ def _finding(key: str, seen: Difference, cases: int, edge: float, margin: float)
     )
 
 
-def state_of(seen: Difference, cases: int, edge: float) -> tuple[str, Outcome]:
-    """The state and the outcome of one case among so many; `edge` is the logarithm of the margin."""
+def state_of(seen: Difference, cases: int, edges: tuple[float, float]) -> tuple[str, Outcome]:
+    """The state and the outcome of one case among so many; `edges` are those of `Options.edges`.
+
+    The wide one lets a case pass that nothing speaks against; it excuses no slowdown that was seen.
+    """
     # Sameness needs no correction for the number of cases: to call a changed case the same is no false alarm.
     close = seen.half(CLOSE)
-    if abs(seen.log) + close <= edge:
+    if abs(seen.log) + close <= edges[0]:
         return "same", "pass"
-    if seen.exceeds(cases) and seen.confirmed(cases):
-        return "slower", "fail"
+    if seen.exceeds(cases):
+        return ("slower", "fail") if seen.confirmed(cases) else ("undecided", "undecided")
     if seen.log < -seen.half(seen.level(cases)):
         return "faster", "pass"
-    return ("no slower", "pass") if seen.log + close <= edge else ("undecided", "undecided")
+    return ("no slower", "pass") if seen.log + close <= edges[1] else ("undecided", "undecided")
 
 
-def _more(seen: Difference, cases: int, edge: float) -> int | None:
-    """How many processes more are asked for; None where more of the baseline are needed."""
+def more_processes(seen: Difference, cases: int, edge: float) -> int | None:
+    """How many more an undecided case asks for; None where it is the baseline that needs more."""
     if seen.exceeds(cases) or seen.new < LEAST_TO_FAIL:
         return 1
     count = seen.needed(edge)
@@ -170,16 +188,12 @@ def _more(seen: Difference, cases: int, edge: float) -> int | None:
 
 
 def _asked(seen: Difference, cases: int, more: int | None) -> str:
+    if seen.exceeds(cases) and seen.new < LEAST_TO_FAIL:
+        return "slower in its one process, which a second one must confirm"
     if seen.exceeds(cases):
-        return (
-            "slower, but not in every process alone: one more"
-            if seen.new > 1
-            else ("slower in its one process, which a second one must confirm")
-        )
+        return "slower, but not in every process alone: one more"
     if more is None:
-        return (
-            f"too noisy for the margin with {seen.old} processes in the baseline: add to it, or use --widen"
-        )
+        return f"too noisy for {seen.old} processes in the baseline: add to it, or allow more with --widest"
     return f"{more} more process{'es' * (more > 1)} would decide it"
 
 
