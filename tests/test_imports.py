@@ -26,7 +26,7 @@ LAYERS = (
         "packages",
         "interrupt",
     },
-    {"doubts", "graph", "preflight", "replay_clock"},
+    {"doubts", "graph", "preflight", "replay_clock", "revisions"},
     {"lengths", "limits", "durations", "timing", "ratios", "memory", "poison", "energy"},
     {"case", "environment"},
     {"row"},
