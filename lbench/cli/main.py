@@ -16,6 +16,7 @@ from lbench.cli import (
     doctor,
     export,
     frontier,
+    history,
     merge,
     plot,
     report,
@@ -52,6 +53,7 @@ app.command("filter")(filtering.command)
 app.add_typer(check.app, name="check")
 app.add_typer(baseline.app, name="baseline")
 app.command("compare")(compare.command)
+app.command("history")(history.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 
