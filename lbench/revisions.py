@@ -42,9 +42,16 @@ class Revision:
 
 @contextlib.contextmanager
 def checked_out(
-    names: Sequence[str], paths: Sequence[str], build: str, say: Callable[[str], None]
+    names: Sequence[str],
+    paths: Sequence[str],
+    build: str,
+    say: Callable[[str], None],
+    own_harness: bool = False,
 ) -> Iterator[list[Revision]]:
-    """Worktrees of the revisions, built; they are removed at the end. UsageError where one cannot be made."""
+    """Worktrees of the revisions, built; they are removed at the end. UsageError where one cannot be made.
+
+    With `own_harness` each may bring its own lbench: then that is under test too.
+    """
     top = Path(_git("rev-parse", "--show-toplevel"))
     commits = [_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") for name in names]
     with tempfile.TemporaryDirectory(prefix="lbench-revisions-") as place:
@@ -55,7 +62,7 @@ def checked_out(
         try:
             for one in made:
                 _git("worktree", "add", "--detach", "--quiet", str(one.folder), one.commit, at=top)
-                _check(one, paths)
+                _check(one, paths, own_harness)
                 if build:
                     say(f"{one.name} ({one.commit[:12]}): {build}")
                     _build(one, paths, build)
@@ -83,15 +90,15 @@ def measure(one: Revision, paths: Sequence[str], arguments: Sequence[str]) -> No
         raise UsageError(f"{one.name}: lbench run {shlex.join(arguments)} failed\n{_tail(done.stderr)}")
 
 
-def _check(one: Revision, paths: Sequence[str]) -> None:
+def _check(one: Revision, paths: Sequence[str], own_harness: bool) -> None:
     for path in paths:
         folder = one.folder / path
         if not folder.is_dir():
             raise UsageError(f"--path {path}: {one.name} has no such folder")
-        if (folder / "lbench" / "__init__.py").is_file():
+        if not own_harness and (folder / "lbench" / "__init__.py").is_file():
             raise UsageError(
-                f"--path {path} holds lbench itself, which must be the same for both revisions; name the "
-                f"folder of the code under test alone, such as --path kernels"
+                f"--path {path} holds lbench itself, and both revisions are to be measured by the same; name "
+                f"the code under test alone, as --path kernels, or add --own-harness"
             )
 
 

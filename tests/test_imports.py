@@ -38,7 +38,7 @@ LAYERS = (
     {"measurement", "device"},
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export"},
-    {"validate", "page"},
+    {"validate", "page", "pytest_plugin"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

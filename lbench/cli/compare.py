@@ -32,6 +32,9 @@ def command(
         list[str] | None, typer.Option(help="Folder in a revision that Python imports its code from; '.'.")
     ] = None,
     build: Annotated[str, typer.Option(help="Command that makes a revision ready, in its worktree.")] = "",
+    own_harness: Annotated[
+        bool, typer.Option("--own-harness", help="Let each revision bring its own lbench.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:N; by default a GPU if there is one.")
     ] = None,
@@ -49,7 +52,7 @@ def command(
             raise UsageError("--revs takes a suite alone, not two folders")
         options = ["--device", device] if device else []
         options += ["--case-budget", str(case_budget)] if case_budget else []
-        first, second = _measured(revs, one, options, processes, path or ["."], build, out)
+        first, second = _measured(revs, one, options, processes, path or ["."], build, own_harness, out)
     elif not one or other is None:
         raise UsageError("give two result folders, or --revs A B and a suite")
     else:
@@ -64,6 +67,7 @@ def _measured(
     processes: int,
     paths: list[str],
     build: str,
+    own_harness: bool,
     out: Path | None,
 ) -> tuple[Path, Path]:
     """Where the rows of both revisions are."""
@@ -81,7 +85,7 @@ def _measured(
     def say(text: str) -> None:
         print(f"lbench: {text}", file=sys.stderr, flush=True)
 
-    with revisions.checked_out(revs, paths, build, say) as found:
+    with revisions.checked_out(revs, paths, build, say, own_harness) as found:
         sides = {one.folder: place / side for one, side in zip(found, ("first", "second"), strict=True)}
         for number, one in revisions.order(found, processes):
             say(f"process {number + 1} of {processes}: {one.name} ({one.commit[:12]})")
