@@ -56,18 +56,13 @@ def judged(under_test: np.ndarray, old: np.ndarray, sessions: tuple[int, ...], m
     """The state of each case (a column); open ones use up to `most` processes, if that is given."""
     used = [1 if most else len(under_test)] * CASES
     baselines = [list(old[:, case]) for case in range(CASES)]
-    alone = Table(
-        prior=prior_of(*zip(*map(pooled, baselines), strict=True)),
-        share=share_of(((one, sessions), None) for one in baselines),
-    )
+    share = share_of((one, sessions) for one in baselines)
+    alone = Table(prior=prior_of(*zip(*map(pooled, baselines), strict=True)), share=share)
     held = [held_edge(expected(one, alone, _layout(2, sessions))) for one in baselines]
     edges = [OPTIONS.edges(one) for one in held]
     while True:
         sides = [(list(under_test[: used[case], case]), one) for case, one in enumerate(baselines)]
-        table = Table(
-            prior=prior_of(*zip(*(pooled(*one) for one in sides), strict=True)),
-            share=share_of(((old, sessions), (new, (-1,) * len(new))) for new, old in sides),
-        )
+        table = Table(prior=prior_of(*zip(*(pooled(*one) for one in sides), strict=True)), share=share)
         seen = [difference(*one, 0.0, table, _layout(len(one[0]), sessions)) for one in sides]
         states = [state_of(one, CASES, edge)[0] for one, edge in zip(seen, edges, strict=True)]
         further = [

@@ -61,7 +61,7 @@ def of_baseline(side: Side, margin: float) -> list[Noise]:
     variances = [pooled(values) for values in logs.values()]
     table = Table(
         prior=prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances]),
-        share=share_of(((logs[key], Layout.of((), starts[key]).old), None) for key in logs),
+        share=share_of((logs[key], Layout.of((), starts[key]).old) for key in logs),
     )
     made = []
     for key, values in logs.items():

@@ -98,15 +98,9 @@ def compared(new: Side, old: Side, keys: Sequence[str], options: Options) -> lis
         key: Layout.of(*([row.started_at for row in _timed(side, key)] for side in (new, old)))
         for key in keys
     }
-    baseline = {key: (logs[key][1], layouts[key].old) for key in keys}
-    table = Table(
-        prior=_prior([pooled(*sides) for sides in logs.values()]),
-        share=share_of((baseline[key], (logs[key][0], layouts[key].new)) for key in keys),
-    )
-    alone = Table(
-        prior=_prior([pooled(old_logs) for _, old_logs in logs.values()]),
-        share=share_of((one, None) for one in baseline.values()),
-    )
+    share = share_of((logs[key][1], layouts[key].old) for key in keys)
+    table = Table(prior=_prior([pooled(*sides) for sides in logs.values()]), share=share)
+    alone = Table(prior=_prior([pooled(old_logs) for _, old_logs in logs.values()]), share=share)
     found = []
     for key, (new_logs, old_logs) in logs.items():
         layout = layouts[key]

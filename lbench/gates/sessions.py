@@ -90,31 +90,27 @@ def split(total: float, freedom: float, share: float | None, layout: Layout) -> 
     )
 
 
-Grouped = tuple[Sequence[float], Sequence[int]]
-"""Logarithms of processes, and their sessions."""
+def share_of(cases: Iterable[tuple[Sequence[float], Sequence[int]]]) -> float | None:
+    """The share of the variance that sessions make, over all cases of a baseline.
 
-
-def share_of(cases: Iterable[tuple[Grouped, Grouped | None]]) -> float | None:
-    """The share of the variance that sessions make, over all cases of a table.
-
-    Each is given by its baseline and its side under test, which says what varies within a session. None for a
-    baseline of a single session; 1 where no session has two processes, as nothing then tells them apart.
+    Each is given by its processes' logarithms and their sessions. None for a single session; 1 where each
+    process has a session to itself, as nothing then tells them apart.
     """
     between = within = 0.0
     between_freedom = within_freedom = 0
     sizes: list[float] = []
-    for (logs, sessions), new in cases:
+    for logs, sessions in cases:
         count, groups = len(logs), len(set(sessions))
-        total = _squares(logs)
+        middle = math.fsum(logs) / count
+        total = math.fsum((log - middle) ** 2 for log in logs)
         if groups < 2 or not total:
             continue
-        inside, scale = _within(logs, sessions), total / (count - 1)
+        inside = _within(logs, sessions)
+        scale = total / (count - 1)
         between += (total - inside) / scale
+        within += inside / scale
         between_freedom += groups - 1
-        for part in ((logs, sessions), new):
-            if part is not None:
-                within += _within(*part) / scale
-                within_freedom += len(part[0]) - len(set(part[1]))
+        within_freedom += count - groups
         sizes.append((count - count * _shared(sessions)) / (groups - 1))
     if not between_freedom:
         return None
@@ -122,19 +118,16 @@ def share_of(cases: Iterable[tuple[Grouped, Grouped | None]]) -> float | None:
         return 1.0
     of_sessions, of_processes = between / between_freedom, within / within_freedom
     size = math.fsum(sizes) / len(sizes)
-    rest = of_sessions + (size - 1) * of_processes
-    return min(max((of_sessions - of_processes) / rest, 0.0), 1.0) if rest > 0 else 0.0
-
-
-def _squares(logs: Sequence[float]) -> float:
-    """The sum of squares about the mean."""
-    middle = math.fsum(logs) / len(logs)
-    return math.fsum((log - middle) ** 2 for log in logs)
+    return min(max((of_sessions - of_processes) / (of_sessions + (size - 1) * of_processes), 0.0), 1.0)
 
 
 def _within(logs: Sequence[float], sessions: Sequence[int]) -> float:
-    pairs = list(zip(logs, sessions, strict=True))
-    return math.fsum(_squares([log for log, of in pairs if of == session]) for session in set(sessions))
+    total = 0.0
+    for session in set(sessions):
+        part = [log for log, of in zip(logs, sessions, strict=True) if of == session]
+        middle = math.fsum(part) / len(part)
+        total += math.fsum((log - middle) ** 2 for log in part)
+    return total
 
 
 def _shared(sessions: Sequence[int]) -> float:
