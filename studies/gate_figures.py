@@ -25,7 +25,7 @@ def draw(counted: Sequence[dict[str, Any]], folder: Path) -> None:
 
 def _false_alarms(rows: Sequence[dict[str, Any]], path: Path) -> None:
     names = list(dict.fromkeys(row["noise"] for row in rows))
-    figure, both = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
+    figure, both = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
     for axes, what, limit in zip(both, ("fails", "undecided"), (1.0, None), strict=True):
         for number, (new, budget, label) in enumerate(MODES):
             of = {
@@ -52,9 +52,9 @@ def _false_alarms(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_axisbelow(True)
     both[0].set_yticks(range(len(names)), names)
     both[0].invert_yaxis()
-    both[0].set_xlim(-0.05, 1.5)
+    both[0].set_xlim(-0.05, 2.5)
     both[1].set_xlim(0, 100)
-    both[1].legend(frameon=False, title="under test", loc="lower right")
+    figure.legend(*both[1].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -63,7 +63,7 @@ def _power(counted: Sequence[dict[str, Any]], path: Path) -> None:
     rows = [row for row in counted if row["budget"]]
     names = [name for name in dict.fromkeys(row["noise"] for row in rows) if _has_curve(rows, name)]
     figure, all_axes = plt.subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.4), layout="constrained", sharey=True
+        1, len(names), figsize=(3.6 * len(names), 3.8), layout="constrained", sharey=True
     )
     for axes, name in zip(all_axes, names, strict=True):
         for baseline, style in ((5, "-"), (10, "--")):
@@ -87,7 +87,9 @@ def _power(counted: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(color="#e6e6e6")
         axes.axvline(3, color=FAINT, linewidth=0.8, linestyle=":")
     all_axes[0].set_ylabel("of slowed cases (%)")
-    all_axes[-1].legend(frameon=False, fontsize=7)
+    figure.legend(
+        *all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -38,19 +38,16 @@ NAME = "planted"
 
 
 def suite_of(kind: str, budget_s: float) -> Suite:
-    """Forward, and forward with backward, of one sequence, at two lengths."""
+    """One sequence: forward at two lengths, and forward with backward at the longer one."""
     heads, head_dim, dtype = HEADS[kind]
-    sweep = {
-        "backend": [f"{KERNEL.name}:attention"],
-        "mechanism": ["lightning"],
-        "pass": ["fwd", "fwdbwd"],
-        "seq": ",".join(map(str, LENGTHS[kind])),
-        "batch": 1,
-        "heads": heads,
-        "head_dim": head_dim,
-        "dtype": dtype,
-    }
-    return Suite(name=NAME, stopping=Stopping(budget_s=budget_s), sweeps=(sweep,))
+    short, long = LENGTHS[kind]
+    shape = {"batch": 1, "heads": heads, "head_dim": head_dim, "dtype": dtype}
+    function = {"backend": [f"{KERNEL.name}:attention"], "mechanism": ["lightning"]}
+    sweeps = (
+        {**function, "pass": "fwd", "seq": f"{short},{long}", **shape},
+        {**function, "pass": "fwdbwd", "seq": long, **shape},
+    )
+    return Suite(name=NAME, stopping=Stopping(budget_s=budget_s), sweeps=sweeps)
 
 
 def process(suite: Suite, device: Device, out: Path) -> None:
@@ -105,7 +102,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default=None)
     parser.add_argument("--share", type=float, default=0.05, help="of the time, that is planted")
-    parser.add_argument("--case-budget", type=float, default=0.25, help="seconds of samples a case")
+    parser.add_argument("--case-budget", type=float, default=0.1, help="seconds of samples a case")
     parser.add_argument("--margin", default="0.03")
     given = parser.parse_args()
     out = given.out.resolve()
