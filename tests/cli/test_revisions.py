@@ -64,7 +64,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_revisions_are_timed_in_turn_and_leave_no_worktree(
     cli: Cli, repository: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--revs", "HEAD~1", "HEAD", "--processes", 2, "--device", "cpu", "--out", tmp_path / "rows")
+    arguments = ("--revs", "HEAD~1", "HEAD", "--processes", 1, "--device", "cpu", "--out", tmp_path / "rows")
     code, out, err = cli("compare", "gate.toml", *arguments, "--json")
     assert code == 0, err
     (pair,) = json.loads(out)
