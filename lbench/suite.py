@@ -116,6 +116,12 @@ def of_key(key: str) -> tuple[Suite, Case]:
     return Suite(name="case", title="one case"), case
 
 
+def of_document(document: Mapping[str, Any]) -> Suite:
+    """The suite that a run was made with, from `Suite.as_dict`; its timing protocol above all."""
+    content = {key: value for key, value in document.items() if key in TOP_KEYS}
+    return _parse(str(document.get("name", "run")), content)
+
+
 def names() -> list[str]:
     """Names of the suites that come with lbench, sorted."""
     return sorted(

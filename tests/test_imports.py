@@ -27,7 +27,7 @@ LAYERS = (
         "packages",
         "interrupt",
     },
-    {"doubts", "graph", "preflight", "replay_clock"},
+    {"doubts", "graph", "preflight", "replay_clock", "revisions"},
     {"lengths", "limits", "durations", "timing", "ratios", "memory", "poison", "energy"},
     {"case", "environment"},
     {"row"},
@@ -50,7 +50,7 @@ LAYERS = (
     {"profiling"},
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export", "crossover"},
-    {"validate", "page", "claims"},
+    {"validate", "page", "claims", "pytest_plugin"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -13,6 +13,7 @@ from lbench.cli.lists import split_names
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from lbench.gates.processes import Side
     from lbench.gates.verdict import Report
     from lbench.results import Results, Row
 
@@ -63,15 +64,27 @@ def constancy_command(
 def regression_command(
     results: Folder,
     baseline: Annotated[
-        Path,
-        typer.Option(help="A result folder that holds five processes or more, or a folder of such folders."),
+        str,
+        typer.Option(help="Name of a baseline, or a folder with the rows of five processes or more."),
     ],
     backend: axes.OnlyBackends = None,
     pass_names: axes.OnlyPasses = None,
     margin: Annotated[float, typer.Option(help="Changes within this share count as the same.")] = 0.03,
+    widest: Annotated[
+        float, typer.Option(help="Cases too noisy for the margin may pass by what they can hold, up to this.")
+    ] = 0.10,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare floor shares, not times.")
     ] = False,
+    store: Annotated[
+        Path, typer.Option(envvar="LBENCH_BASELINES", help="Folder that holds all baselines.")
+    ] = Path("baselines"),
+    budget: Annotated[
+        str | None, typer.Option(help="Time, 5m, for further processes of cases whose verdict is open.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where these run; by default where RESULTS were measured.")
+    ] = None,
     markdown: Markdown = None,
     junit: JUnit = None,
     as_json: AsJson = False,
@@ -79,14 +92,28 @@ def regression_command(
 ) -> None:
     """Compare case by case with a baseline: faster, slower, same or undecided.
 
-    At most 1 % of clean runs fail, over the whole table. A case that turned wrong, out_of_memory or crashed
-    fails.
+    At most 1 % of clean runs fail, over the whole table: slower needs two processes that agree, so RESULTS is
+    best a folder of two runs or more. A named baseline also guards against slow drift. A case that turned
+    wrong, out_of_memory or crashed fails.
     """
-    from lbench.gates import regression
+    from lbench.cli.further import Further
+    from lbench.durations import parse_duration
+    from lbench.gates import drift, regression
+    from lbench.gates.reference import reference
 
     wanted = _wanted(backend, pass_names)
-    new, old = regression.read(results, wanted), regression.read(baseline, wanted)
-    report = regression.check(new, old, margin, across_machines)
+    options = regression.Options(margin=margin, widest=widest, across_machines=across_machines)
+    new = regression.read(results, wanted)
+    current, older = reference(baseline, store, new, wanted, across_machines)
+
+    def judge(side: Side) -> Report:
+        return drift.check(side, current, older, options)
+
+    if budget is None:
+        report = judge(new)
+    else:
+        further = Further(folder=results, device=device, budget_s=parse_duration(budget))
+        report = further.settle(lambda: regression.read(results, wanted), judge)
     _finish(report, markdown, junit, as_json, github)
 
 

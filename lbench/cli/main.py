@@ -10,6 +10,7 @@ import typer
 
 import lbench
 from lbench.cli import (
+    baseline,
     certificate,
     check,
     claims,
@@ -18,6 +19,7 @@ from lbench.cli import (
     doctor,
     export,
     frontier,
+    history,
     merge,
     new,
     plot,
@@ -53,7 +55,9 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "merge": merge.command,
     "filter": filtering.command,
     "check": check.app,
+    "baseline": baseline.app,
     "compare": compare.command,
+    "history": history.command,
     "claims": claims.app,
     "crossover": crossover.command,
     "list": listing.command,

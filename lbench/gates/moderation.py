@@ -7,6 +7,7 @@ variance is drawn towards it by as much as they agree. Where they do not agree, 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def prior_of(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:
     return Prior(variance=math.exp(mean + digamma(freedom / 2) - math.log(freedom / 2)), freedom=freedom)
 
 
+@functools.cache
 def digamma(x: float) -> float:
     """The derivative of the logarithm of the gamma function, for x > 0."""
     shift = 0.0
@@ -82,7 +84,7 @@ def trigamma(x: float) -> float:
 
 def _trigamma_inverse(value: float) -> float:
     low, high = 1e-6, 1e6
-    for _ in range(200):
+    for _ in range(60):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if trigamma(middle) > value else (low, middle)
     return math.sqrt(low * high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,32 +57,56 @@ class Side:
 
 def read(folder: Path, wanted: Callable[[Row], bool] = lambda _: True) -> Side:
     """Reads a result folder with the history it holds, or every result folder in a folder."""
-    found: dict[str, dict[str, Row]] = {}
+    found: dict[str, list[Row]] = {}
     runs: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    for place in _places(folder):
+    for place in places(folder):
         whole = results.read(place)
         runs |= whole.runs
         environments |= whole.environments
         for _, row in results.entries(place, problems):
             if wanted(row):
-                found.setdefault(row.case.key, {})[row.run] = row
+                found.setdefault(row.case.key, []).append(row)
     if not found:
         raise UsageError(f"{folder} has no row that was asked for")
-    rows = {key: sorted(of.values(), key=lambda row: row.started_at) for key, of in found.items()}
+    rows = {key: _by_run(of_key) for key, of_key in found.items()}
     return Side(name=folder.name, rows=rows, runs=runs, environments=environments, problems=tuple(problems))
 
 
-def _places(folder: Path) -> list[Path]:
-    def holds(place: Path) -> bool:
-        return any((place / name).is_file() for name in ("rows.jsonl", "rows.jsonl.gz"))
+def joined(sides: Sequence[Side]) -> Side:
+    """All processes of several sides as one."""
+    rows: dict[str, list[Row]] = {}
+    for side in sides:
+        for key, of_key in side.rows.items():
+            rows.setdefault(key, []).extend(of_key)
+    return Side(
+        name=", ".join(side.name for side in sides),
+        rows={key: _by_run(of_key) for key, of_key in rows.items()},
+        runs={name: run for side in sides for name, run in side.runs.items()},
+        environments={name: one for side in sides for name, one in side.environments.items()},
+        problems=tuple(problem for side in sides for problem in side.problems),
+    )
 
-    if folder.is_file() or holds(folder):
+
+def _by_run(rows: Iterable[Row]) -> list[Row]:
+    """Of each run the last row, the oldest first."""
+    last = {row.run: row for row in rows}
+    return sorted(last.values(), key=lambda row: row.started_at)
+
+
+def holds_rows(folder: Path) -> bool:
+    """Whether it is a result folder."""
+    return any((folder / name).is_file() for name in ("rows.jsonl", "rows.jsonl.gz"))
+
+
+def places(folder: Path) -> list[Path]:
+    """The result folder itself, or those in it. UsageError where there is none."""
+    if folder.is_file() or holds_rows(folder):
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
-    inside = sorted(place for place in folder.iterdir() if place.is_dir() and holds(place))
+    inside = sorted(place for place in folder.iterdir() if place.is_dir() and holds_rows(place))
     if not inside:
         raise UsageError(
             f"{folder} holds no rows.jsonl, nor does a folder in it; `lbench run --out` makes one"

@@ -5,115 +5,129 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from lbench.errors import UsageError
 from lbench.gates.constancy import BROKEN
-from lbench.gates.moderation import NOTHING, Prior, prior_of
-from lbench.gates.processes import (
-    PROTOCOL,
-    Side,
-    differences,
-    log_time,
-    read,
-    sampling_variance,
-    software_differences,
+from lbench.gates.evidence import (
+    CLOSE,
+    FALSE_ALARMS,
+    LEAST_PROCESSES,
+    LEAST_TO_FAIL,
+    SPENT,
+    Difference,
+    Table,
+    difference,
+    expected,
+    mean,
+    pooled,
 )
+from lbench.gates.moderation import Prior, prior_of
+from lbench.gates.processes import Side, log_time, read, sampling_variance
+from lbench.gates.refusals import notes, refuse_other_machine
+from lbench.gates.sessions import Layout, share_of
 from lbench.gates.verdict import Finding, Outcome, Report
-from lbench.ratios import POWER, percent
+from lbench.ratios import percent
 from lbench.results import Row
-from lbench.statistics import t_quantile, t_shift
 
-__all__ = ["FALSE_ALARMS", "LEAST_PROCESSES", "Difference", "check", "difference", "read"]
+__all__ = ["Options", "check", "compared", "read"]
 
-FALSE_ALARMS = 0.01
-"""At most this share of clean runs may fail, whatever the number of cases."""
-SPENT = FALSE_ALARMS / 2
-"""What the intervals are made for; the other half is for what their model leaves out: long tails, drift."""
-LEAST_PROCESSES = 5
-SESSION = timedelta(hours=1)
 RULE = (
     "medians of processes, Student's t with variances moderated over the table; slower (faster) where the "
-    "interval at a one-sided {alpha:g} / {cases} excludes 1 (Bonferroni over the cases: at most {share} of "
-    "clean runs fail); same where the 95 % interval lies within {margin} of the baseline"
+    "interval at a one-sided {alpha:g} / {cases}, over m (m - 1) for m processes, excludes 1 (at most "
+    "{share} of clean runs fail, however often one measures again) and every one of {least} or more "
+    "processes confirms it; same or no slower where the 90 % interval, or its upper end alone, lies within "
+    "{margin} of the baseline"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The logarithm of new over old, its standard error and its degrees of freedom."""
+class Options:
+    """How a table is judged."""
 
-    log: float
-    error: float
-    freedom: int
+    margin: float = 0.03
+    """Changes within this share count as the same."""
+    widest: float = 0.10
+    """A case too noisy for the margin passes by the smallest one that its baseline can hold, up to this."""
+    across_machines: bool = False
+    """Compare floor shares, not times."""
+    tables: int = 1
+    """Comparisons that share the control of false alarms: those with older baselines count."""
 
-    def half(self, tail: float) -> float:
-        """Half the interval that leaves `tail` out at either end."""
-        return t_quantile(1 - tail, self.freedom) * self.error
+    def __post_init__(self) -> None:
+        for name, value in (("margin", self.margin), ("widest", self.widest)):
+            if not 0 < value < 1:
+                raise UsageError(f"--{name} {value}; a share such as 0.03 (3 %)")
+
+    def edges(self, held: float) -> tuple[float, float]:
+        """Logarithms: the margin, and the one that a case with a baseline holding `held` may pass by."""
+        edge = math.log1p(self.margin)
+        return edge, max(edge, min(held, math.log1p(self.widest)))
 
 
-def check(new: Side, old: Side, margin: float = 0.03, across_machines: bool = False) -> Report:
+def check(new: Side, old: Side, options: Options | None = None) -> Report:
     """Judges every case of both sides. UsageError where they cannot be compared."""
-    if not 0 < margin < 1:
-        raise UsageError(f"--margin {margin}; a share such as 0.03 (3 %)")
+    options = options or Options()
     both = [key for key in new.rows if key in old.rows]
     if not both:
         raise UsageError(f"{new.name} and {old.name} have no case in common")
-    _refuse_other_machine(new, old, both, across_machines)
+    refuse_other_machine(new, old, both, options.across_machines)
     findings = [told for key in both if (told := _not_compared(new.rows[key], old.rows[key], old))]
     left = {finding.subject for finding in findings}
     keys = [key for key in both if key not in left]
-    findings += _compared(new, old, keys, margin, across_machines)
+    findings += compared(new, old, keys, options)
     findings += _only(new, old)
     rule = RULE.format(
-        alpha=SPENT, share=percent(FALSE_ALARMS), cases=max(len(keys), 1), margin=percent(margin)
+        alpha=SPENT / options.tables,
+        share=percent(FALSE_ALARMS),
+        cases=max(len(keys), 1),
+        margin=percent(options.margin),
+        least=LEAST_TO_FAIL,
     )
     return Report(
         gate="regression",
         rule=rule,
         findings=tuple(findings),
-        notes=tuple(_notes(new, old, both, across_machines)),
+        notes=tuple(notes(new, old, both, options.across_machines)),
     )
 
 
-def difference(
-    new: Sequence[float], old: Sequence[float], least: float, prior: Prior = NOTHING
-) -> Difference:
-    """From the logarithms of processes; `least` is a variance that samples alone show."""
-    variance, freedom = prior.moderated(*pooled(new, old))
-    error = math.sqrt(max(variance, least) * (1 / len(new) + 1 / len(old)))
-    return Difference(log=_mean(new) - _mean(old), error=error, freedom=freedom)
-
-
-def pooled(*sides: Sequence[float]) -> tuple[float, int]:
-    """The variance within the sides, and its degrees of freedom."""
-    freedom = sum(len(side) - 1 for side in sides)
-    squares = math.fsum((value - _mean(side)) ** 2 for side in sides for value in side)
-    return (squares / freedom if freedom else 0.0), freedom
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _compared(
-    new: Side, old: Side, keys: Sequence[str], margin: float, across_machines: bool
-) -> list[Finding]:
-    logs = {key: (_logs(new, key, across_machines), _logs(old, key, across_machines)) for key in keys}
-    variances = [pooled(*sides) for sides in logs.values()]
-    prior = prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances])
+def compared(new: Side, old: Side, keys: Sequence[str], options: Options) -> list[Finding]:
+    """A finding for each of the cases, which both sides have times of."""
+    logs = {key: [_logs(side, key, options.across_machines) for side in (new, old)] for key in keys}
+    layouts = {
+        key: Layout.of(*([row.started_at for row in _timed(side, key)] for side in (new, old)))
+        for key in keys
+    }
+    share = share_of((logs[key][1], layouts[key].old) for key in keys)
+    table = Table(prior=_prior([pooled(*sides) for sides in logs.values()]), share=share)
+    alone = Table(prior=_prior([pooled(old_logs) for _, old_logs in logs.values()]), share=share)
     found = []
     for key, (new_logs, old_logs) in logs.items():
-        timed = [row for row in new.rows[key] if row.times_ms]
-        least = _mean([sampling_variance(row) for row in timed])
-        seen = difference(new_logs, old_logs, least, prior)
-        found.append(_finding(key, seen, len(keys), margin, len(old_logs)))
+        layout = layouts[key]
+        least = mean([sampling_variance(row) for row in _timed(new, key)])
+        seen = difference(new_logs, old_logs, least, table, layout)
+        # From the baseline alone: a margin that the side under test could move would test nothing.
+        held = held_edge(expected(old_logs, alone, layout))
+        found.append(_finding(key, seen, len(keys) * options.tables, options.edges(held)))
     return found
+
+
+def _prior(variances: Sequence[tuple[float, int]]) -> Prior:
+    return prior_of([variance for variance, _ in variances], [freedom for _, freedom in variances])
+
+
+def _timed(side: Side, key: str) -> list[Row]:
+    return [row for row in side.rows[key] if row.times_ms]
+
+
+def held_edge(baseline: Difference) -> float:
+    """The smallest margin (a logarithm) within which two clean processes end nine times in ten."""
+    return baseline.half(CLOSE, LEAST_TO_FAIL) + baseline.half(0.1, LEAST_TO_FAIL)
 
 
 def _logs(side: Side, key: str, across_machines: bool) -> list[float]:
     """Of each process the logarithm of its time, or of its time over the memory floor of its machine."""
-    timed = [row for row in side.rows[key] if row.times_ms]
+    timed = _timed(side, key)
     if not across_machines:
         return [log_time(row) for row in timed]
     floors_ms = [side.floor_ms(row) for row in timed]
@@ -122,35 +136,65 @@ def _logs(side: Side, key: str, across_machines: bool) -> list[float]:
     return [log_time(row) - math.log(floor_ms) for row, floor_ms in zip(timed, floors_ms, strict=True)]
 
 
-def _finding(key: str, seen: Difference, cases: int, margin: float, processes: int) -> Finding:
-    half = seen.half(SPENT / cases)
-    near = seen.half(0.025)
-    edge = math.log1p(margin)
-    could_see = math.expm1(t_shift(2 * SPENT / cases, POWER, seen.freedom) * seen.error)
+def _finding(key: str, seen: Difference, cases: int, edges: tuple[float, float]) -> Finding:
+    half = seen.half(seen.level(cases))
+    could_see = math.expm1(min(seen.could_see(cases), 700.0))
     ratio, low, high = (math.exp(seen.log + shift) for shift in (0.0, -half, half))
-    state, outcome = _state(seen.log, half, near, edge)
+    state, outcome = state_of(seen, cases, edges)
+    reason = f"{ratio:.3f} times ({low:.3f} to {high:.3f}), could see {percent(could_see)}"
+    if edges[1] > edges[0]:
+        reason += f", guarded at {percent(math.expm1(edges[1]))}"
+    more = more_processes(seen, cases, edges[1]) if outcome == "undecided" else None
     return Finding(
         subject=key,
         state=state,
         outcome=outcome,
-        reason=f"{ratio:.3f} times ({low:.3f} to {high:.3f}), could see {percent(could_see)}",
+        reason=reason + (f"; {_asked(seen, cases, more)}" if outcome == "undecided" else ""),
         figures={
             "ratio": ratio,
             "low": low,
             "high": high,
             "could_see": could_see,
-            "baseline_processes": processes,
+            "margin": math.expm1(edges[1]),
+            "processes": seen.new,
+            "baseline_processes": seen.old,
+            "more": more,
         },
     )
 
 
-def _state(log: float, half: float, near: float, edge: float) -> tuple[str, Outcome]:
+def state_of(seen: Difference, cases: int, edges: tuple[float, float]) -> tuple[str, Outcome]:
+    """The state and the outcome of one case among so many; `edges` are those of `Options.edges`.
+
+    The wide one lets a case pass that nothing speaks against; it excuses no slowdown that was seen.
+    """
     # Sameness needs no correction for the number of cases: to call a changed case the same is no false alarm.
-    if abs(log) + near <= edge:
+    close = seen.half(CLOSE)
+    if abs(seen.log) + close <= edges[0]:
         return "same", "pass"
-    if log - half > 0:
-        return "slower", "fail"
-    return ("faster", "pass") if log + half < 0 else ("undecided", "undecided")
+    if seen.exceeds(cases):
+        return ("slower", "fail") if seen.confirmed(cases) else ("undecided", "undecided")
+    if seen.log < -seen.half(seen.level(cases)):
+        return "faster", "pass"
+    return ("no slower", "pass") if seen.log + close <= edges[1] else ("undecided", "undecided")
+
+
+def more_processes(seen: Difference, cases: int, edge: float) -> int | None:
+    """How many more an undecided case asks for; None where it is the baseline that needs more."""
+    if seen.exceeds(cases) or seen.new < LEAST_TO_FAIL:
+        return 1
+    count = seen.needed(edge)
+    return None if count is None else count - seen.new
+
+
+def _asked(seen: Difference, cases: int, more: int | None) -> str:
+    if seen.exceeds(cases) and seen.new < LEAST_TO_FAIL:
+        return "slower in its one process, which a second one must confirm"
+    if seen.exceeds(cases):
+        return "slower, but not in every process alone: one more"
+    if more is None:
+        return f"too noisy for {seen.old} processes in the baseline: add to it, or allow more with --widest"
+    return f"{more} more process{'es' * (more > 1)} would decide it"
 
 
 def _not_compared(new: Sequence[Row], old: Sequence[Row], side: Side) -> Finding | None:
@@ -192,36 +236,3 @@ def _only(new: Side, old: Side) -> list[Finding]:
         for key in old.rows
         if key not in new.rows
     ]
-
-
-def _refuse_other_machine(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> None:
-    found = differences(new, old, keys)
-    told = {name: " / ".join(sorted(map(str, values))) for name, values in found.items()}
-    if protocol := [f"{name}: {values}" for name, values in told.items() if name in PROTOCOL]:
-        raise UsageError(
-            f"timed by another protocol than the baseline ({'; '.join(protocol)}); take a new one"
-        )
-    if told and not across_machines:
-        machine = "; ".join(f"{name}: {values}" for name, values in told.items())
-        raise UsageError(
-            f"measured on another machine than the baseline ({machine}); take a baseline here, or compare "
-            f"floor shares with --across-machines"
-        )
-
-
-def _notes(new: Side, old: Side, keys: Sequence[str], across_machines: bool) -> list[str]:
-    notes = [*new.problems, *old.problems]
-    if across_machines:
-        notes.append("compared are floor shares: times over the memory floor of the machine each ran on")
-    for name, values in software_differences(new, old, keys).items():
-        notes.append(f"{name} differs: {' / '.join(sorted(map(str, values)))}")
-    starts = [_time(row) for key in keys for row in old.rows[key]]
-    if max(starts) - min(starts) < SESSION:
-        notes.append(
-            "the baseline was measured within an hour: what varies between sessions is not in its intervals"
-        )
-    return notes
-
-
-def _time(row: Row) -> datetime:
-    return datetime.fromisoformat(row.started_at)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lbench import ratios
 from lbench.errors import UsageError
+from lbench.gates.evidence import difference, pooled
 from lbench.gates.processes import Side, log_time, sampling_variance
-from lbench.gates.regression import difference, pooled
 from lbench.ratios import ALPHA, Ratio
 from lbench.results import Row
 from lbench.statistics import median, median_interval

@@ -19,7 +19,7 @@ class Finding:
     subject: str
     """A case's key, or a series of cases."""
     state: str
-    """In one word: pass, fail, slower, faster, same, undecided, broken, new, missing."""
+    """Such as pass, fail, slower, faster, same, no slower, drifted, undecided, broken, new, missing."""
     outcome: Outcome
     reason: str
     """Why, with its figures."""
@@ -29,7 +29,7 @@ class Finding:
     @property
     def moved(self) -> bool:
         """Whether a reader has to look at it."""
-        return self.state not in ("pass", "same")
+        return self.state not in ("pass", "same", "no slower")
 
 
 @dataclass(frozen=True, kw_only=True)
