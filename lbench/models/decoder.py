@@ -1,0 +1,240 @@
+"""The decoder: one skeleton for all models, as functions over dictionaries of weights.
+
+    x = embed(tokens)
+    for each block:   x = leave(x, mixer(enter(x)));   x = mlp(x)
+    logits = norm(x) @ head
+
+The mixer is a backend's own function; `enter` makes what it is called with, `leave` takes what it returns.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear
+from torch.utils.checkpoint import checkpoint
+
+from lbench import mechanisms
+from lbench.models import layers
+from lbench.models.spec import CONV_TOKENS, Layer, Model, Shapes
+
+Weights = dict[str, Tensor]
+Held = dict[str, Tensor]
+"""What a block keeps between pieces of a sequence: state, or k and v of a cache; tail of its convolution."""
+Mix = Callable[[dict[str, Tensor], Held | None], Tensor]
+"""(tensors by name, what the block holds; updated) -> o."""
+
+STD = 0.02
+RECOMPILE_LIMIT = 64
+"""Shapes and kinds of blocks that one process compiles; beyond torch's own 8 it would raise an error."""
+
+
+@dataclass(kw_only=True)
+class Decoder:
+    """A model with its weights, and how its activations are treated."""
+
+    model: Model
+    top: Weights
+    """Embedding, head where it is not tied, last norm."""
+    blocks: list[Weights]
+    checkpoint: str = "none"
+    mlp_chunk: int = 0
+    compiled: bool = False
+    _tables: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Every weight, a tied head once."""
+        return [*self.top.values(), *(tensor for block in self.blocks for tensor in block.values())]
+
+    @property
+    def head(self) -> Tensor:
+        """The matrix [vocab, width] of the logits."""
+        return self.top.get("head", self.top["embed"])
+
+    def hidden(
+        self, tokens: Tensor, mixes: Sequence[Mix], first: int = 0, held: Sequence[Held] | None = None
+    ) -> Tensor:
+        """tokens [B, T] at positions from `first` on -> [B, T, D], ready for the head.
+
+        With `held`, one dictionary a block, the piece goes on where the one before it ended.
+        """
+        x = embedding(tokens, self.top["embed"])
+        if self.model.embed_scale:
+            x = x * self.model.width**0.5
+        for index, (layer, weights, mix) in enumerate(
+            zip(self.model.blocks, self.blocks, mixes, strict=True)
+        ):
+            run = functools.partial(self._block, layer, weights, mix, first, held[index] if held else None)
+            x = _again(run, x) if self.checkpoint == "block" and x.requires_grad else run(x)
+        return layers.norm(x, self.top.get("norm"))
+
+    def _block(
+        self, layer: Layer, weights: Weights, mix: Mix, first: int, held: Held | None, x: Tensor
+    ) -> Tensor:
+        pieces = _compiled() if self.compiled else (enter, leave, mlp)
+        table = self._table(layer, first, x)
+        tail = held.get("tail") if held is not None else None
+        tensors, gate, new_tail = pieces[0](x, weights, layer, table, tail, held is not None)
+        if held is not None and new_tail is not None:
+            held["tail"] = new_tail
+        if layer.rotary == "lrpe":
+            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
+            tensors = {**tensors, **turned}
+        o = mix(tensors, held)
+        x = pieces[1](x, o, gate, tensors.get("x"), weights, layer)
+        if layer.mlp == "none":
+            return x
+        apart = self.checkpoint == "selective" or self.mlp_chunk
+        parts = x.split(self.mlp_chunk, 1) if self.mlp_chunk else (x,)
+        run = functools.partial(pieces[2], weights=weights, layer=layer)
+        done = [_again(run, part) if apart and part.requires_grad else run(part) for part in parts]
+        return torch.cat(done, 1) if len(done) > 1 else done[0]
+
+    def _table(self, layer: Layer, first: int, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        if layer.rotary != "rope":
+            return None
+        key = (layer.head_dim, int(layer.rope_base), first, x.shape[1])
+        if key not in self._tables:
+            self._tables[key] = layers.rope_table(
+                layer.head_dim, layer.rope_base, first, x.shape[1], x.device
+            )
+        return self._tables[key]
+
+
+def enter(
+    x: Tensor,
+    weights: Weights,
+    layer: Layer,
+    table: tuple[Tensor, Tensor] | None,
+    tail: Tensor | None,
+    keeps_tail: bool,
+) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+    """x [B, T, D] -> the mixer's tensors by name, the gate, and the new tail of the convolution."""
+    z = layers.norm(x, weights.get("norm"))
+    widths = list(layer.projected.values())
+    made = dict(zip(layer.projected, linear(z, weights["in"]).split(widths, -1), strict=True))
+    gate = made.pop("gate", None)
+    new_tail = None
+    if layer.conv:
+        inside = torch.cat([made[name] for name in layer.conv], -1)
+        if keeps_tail:
+            new_tail = layers.new_tail(inside, tail, CONV_TOKENS)
+        out = layers.short_conv(inside, weights["conv"], weights["conv_bias"], tail)
+        parts = layers.ACTIVATIONS["silu"](out).split([layer.width_of(name) for name in layer.conv], -1)
+        made |= dict(zip(layer.conv, parts, strict=True))
+    from_x = {n: f.rank or layer.width_of(n) for n, f in layer.feeds.items() if f.source == "x"}
+    if from_x:
+        parts = linear(made["x"], weights["from_x"]).split(list(from_x.values()), -1)
+        made |= dict(zip(from_x, parts, strict=True))
+    tensors = {name: _tensor(name, made, weights, layer) for name in layer.feeds}
+    if table is not None:
+        tensors |= {name: layers.rope(tensors[name], table) for name in ("q", "k")}
+    return tensors, gate, new_tail
+
+
+def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) -> Tensor:
+    """One tensor of the mixer as its mechanism wants it: canonical shape, own activation."""
+    feed = layer.feeds[name]
+    dims = mechanisms.load(layer.mechanism).tensors[name]
+    if feed.source == "learned":
+        return layers.ACTIVATIONS[feed.activation](weights[name])
+    value = made[name]
+    if feed.rank:
+        value = linear(value, weights[f"{name}_up"])
+    if feed.bias:
+        value = value + weights[f"{name}_bias"]
+    value = layers.ACTIVATIONS[layer.activations.get(name, "")](value)
+    sizes = {"h": layer.heads, "g": layer.kv_heads, "d": layer.head_dim, "e": layer.head_dim_v}
+    if len(dims) > 3:
+        value = value.unflatten(-1, [sizes[dim] for dim in dims[2:]])
+    value = layers.ACTIVATIONS[feed.activation](value.float() if dims == "bth" else value)
+    return value
+
+
+def leave(
+    x: Tensor, o: Tensor, gate: Tensor | None, skipped: Tensor | None, weights: Weights, layer: Layer
+) -> Tensor:
+    """x [B, T, D] plus the projection of o [B, T, H, E], past norm, gate and skip."""
+    if layer.skip != "none" and skipped is not None:
+        share = weights["skip"].unflatten(0, (layer.heads, -1))
+        o = o + skipped * share
+    if gate is not None:
+        gate = linear(gate, weights["gate_up"]) if layer.gate_rank else gate
+        gate = layers.ACTIVATIONS[layer.gate](gate)
+    flat = o.flatten(2)
+    if gate is not None and layer.gate_first:
+        flat = flat * gate
+    if layer.out_norm == "head":
+        flat = layers.norm(flat.unflatten(2, (layer.heads, -1)), weights.get("out_norm")).flatten(2)
+    elif layer.out_norm == "full":
+        flat = layers.norm(flat, weights.get("out_norm"))
+    if gate is not None and not layer.gate_first:
+        flat = flat * gate
+    return x + linear(flat, weights["out"])
+
+
+def mlp(x: Tensor, weights: Weights, layer: Layer) -> Tensor:
+    """x [B, T, D] plus its MLP."""
+    up = linear(layers.norm(x, weights.get("mlp_norm")), weights["up"])
+    if layer.mlp == "gelu":
+        inside = layers.ACTIVATIONS["gelu"](up)
+    else:
+        left, right = up.chunk(2, -1)
+        inside = (left if layer.mlp == "glu" else layers.ACTIVATIONS["silu"](left)) * right
+    return x + linear(inside, weights["down"])
+
+
+def _again(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`run`, whose inside is computed again for the backward."""
+    done: Tensor = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
+    return done
+
+
+@functools.cache
+def _compiled() -> tuple[Any, ...]:
+    """`enter`, `leave` and `mlp` compiled; the shared kinds of blocks let all layers use one code."""
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    return tuple(torch.compile(piece, fullgraph=True, dynamic=False) for piece in (enter, leave, mlp))
+
+
+def draw(model: Model, seed: int, device: Any, dtype: torch.dtype) -> tuple[Weights, list[Weights]]:
+    """Weights of a model at initialisation: outside the blocks, and block by block."""
+    chance = torch.Generator(device).manual_seed(seed)
+    # The last norm makes x as long as the root of the width; a tied row of that length would be its own answer.
+    embed_std = 1 / model.width if model.tied else STD
+    top = _drawn(model.weights, chance, device, dtype, {"embed": embed_std})
+    return top, [_drawn(layer.weights, chance, device, dtype, {}) for layer in model.blocks]
+
+
+def _drawn(
+    shapes: Shapes, chance: torch.Generator, device: Any, dtype: torch.dtype, stds: dict[str, float]
+) -> Weights:
+    made: Weights = {}
+    for name, shape in shapes.items():
+        tensor = torch.empty(shape, device=device, dtype=dtype)
+        if name.endswith("norm") or name == "skip":
+            tensor.fill_(1.0)
+        elif name == "theta":
+            rate = torch.arange(prod(shape), device=device, dtype=torch.float64).reshape(shape)
+            tensor.copy_(10_000.0 ** (-2 * rate / prod(shape)))
+        elif name == "A":
+            steps = torch.arange(1, shape[-1] + 1, device=device, dtype=torch.float64).log()
+            tensor.copy_(steps.clamp(max=2.8).expand(shape))
+        elif name == "dt_bias":
+            # softplus of it lies around 0.001 to 0.1, as in Mamba.
+            tensor.uniform_(-6.9, -2.3, generator=chance)
+        elif name.endswith("bias"):
+            tensor.zero_()
+        elif name == "conv":
+            tensor.uniform_(-(CONV_TOKENS**-0.5), CONV_TOKENS**-0.5, generator=chance)
+        else:
+            tensor.normal_(0.0, stds.get(name, STD), generator=chance)
+        made[name] = tensor
+    return made
