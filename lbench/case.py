@@ -53,7 +53,7 @@ class Case:
     model: str = ""
     """Name of a model, or path of a config.json; empty for a mixer alone. Heads and dims are then its own."""
     body: str = "native"
-    """native (the model's own block) | common (one block for all mixers); only models read it and all below."""
+    """native (the model's own block) | common (one block for all mixers); read by models, as all below."""
     attention: str = ""
     """Backend of a hybrid's softmax layers; empty where a model has none beside its mixer."""
     checkpoint: str = "none"
@@ -97,6 +97,11 @@ class Case:
     def tokens(self) -> int:
         """Tokens that one call works on: batch x seq_len, or batch for decode."""
         return self.batch if self.pass_name == "decode" else self.batch * self.seq_len
+
+    @property
+    def who(self) -> str:
+        """The backend, and the model it works in, for people."""
+        return f"{self.backend} in {self.model}" if self.model else self.backend
 
     @property
     def key(self) -> str:

@@ -22,6 +22,8 @@ class Device:
     """The torch device, `cuda:0` or `cpu`, or `replay:FOLDER`."""
     environment: dict[str, Any]
     copy_bandwidth_gb_s: float
+    matmul_tflop_s: float = 0.0
+    """Of a large matrix product; 0 where that was not measured (a replay of older rows)."""
     uuid: str = ""
     """The GPU's name to NVML, for this session alone: it is not kept with the rows."""
 

@@ -117,6 +117,23 @@ def copy_bandwidth_gb_s(device: str) -> float:
     return 2 * size_bytes / (times.time_ms * 1e-3) / 1e9
 
 
+def matmul_tflop_s(device: str) -> float:
+    """Arithmetic a second of a large matrix product, in TFLOP/s (1e12): the ceiling of models' FLOPs.
+
+    8192 cubed in bf16 on a GPU, 1024 cubed in fp32 on a CPU.
+    """
+    import torch
+
+    from lbench.clock import clock_of
+    from lbench.protocol import Stopping
+    from lbench.timing import sample
+
+    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (1024, torch.float32)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = sample(lambda: left @ right, clock_of(device), Stopping(budget_s=0.3))
+    return 2 * size**3 / (times.time_ms * 1e-3) / 1e12
+
+
 def lbench_commit() -> str:
     """The commit of lbench's own checkout, `+changes` behind it where files differ; else its version."""
     if "LBENCH_COMMIT" in os.environ:

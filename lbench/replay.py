@@ -60,6 +60,7 @@ KEPT = (
     "inputs_id",
     "kernels",
     "deterministic",
+    "model",
     "enqueue_us",
 )
 """What comes back of a row as it is; samples and what follows from them are taken anew."""
@@ -80,6 +81,7 @@ class Replay:
     environment: dict[str, Any]
     """That of the run with the most rows, marked as a replay."""
     copy_bandwidth_gb_s: float
+    matmul_tflop_s: float = 0.0
 
     @classmethod
     def open(cls, device: str) -> Replay:
@@ -107,6 +109,7 @@ class Replay:
             scripts=tuple(_script(given, folder / SCRIPT) for given in script.get("case", ())),
             environment=told,
             copy_bandwidth_gb_s=script.get("copy_bandwidth_gb_s") or run.get("copy_bandwidth_gb_s") or 1000.0,
+            matmul_tflop_s=run.get("matmul_tflop_s") or 0.0,
         )
 
     def script(self, case: Case) -> Script | None:
@@ -148,7 +151,11 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     if request["do"] in ("locate", "start"):
         return {"device": device, "uuid": ""}
     if request["do"] == "probe":
-        return {"environment": replay.environment, "copy_bandwidth_gb_s": replay.copy_bandwidth_gb_s}
+        return {
+            "environment": replay.environment,
+            "copy_bandwidth_gb_s": replay.copy_bandwidth_gb_s,
+            "matmul_tflop_s": replay.matmul_tflop_s,
+        }
     case = Case.from_dict(request["case"])
     if request["do"] == "round":
         return _round(replay, case, Protocol.from_dict(request["protocol"]), request["turn"])

@@ -20,6 +20,7 @@ from lbench import replay
 from lbench.backends.spec import Unsupported
 from lbench.case import Case
 from lbench.measurement import Outcome, Process, Stages, gpu_uuid, prepare, sample_round
+from lbench.model_measurement import prepare_model
 from lbench.protocol import Protocol, Stopping
 from lbench.timers import Turn
 
@@ -50,6 +51,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             device, lambda outcome: outcome.update(_round(case, device, protocol, request["turn"]))
         )
     limits = request.get("limits", {})
+    if case.model:
+        return _guarded(device, lambda outcome: prepare_model(case, device, protocol, _process, outcome))
     return _guarded(device, lambda outcome: prepare(case, device, protocol, _process, outcome, limits))
 
 
@@ -85,6 +88,7 @@ def _probe(device: str) -> dict[str, Any]:
     return {
         "environment": environment.describe(device),
         "copy_bandwidth_gb_s": environment.copy_bandwidth_gb_s(device),
+        "matmul_tflop_s": environment.matmul_tflop_s(device),
     }
 
 

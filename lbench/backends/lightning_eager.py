@@ -29,7 +29,7 @@ def carried(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor) -> t
     """As `chunked`, from a state [B, H, D, E] on: o and the state after the last token."""
     import torch
 
-    # Tokens behind the last whole block are a block of their own: filled up, it would decay the state further.
+    # Tokens behind the last whole block are their own block: filled up, it would decay the state further.
     whole = q.shape[1] // BLOCK[q.device.type] * BLOCK[q.device.type]
     outputs = []
     for times in (slice(0, whole), slice(whole, None)):

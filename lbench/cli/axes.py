@@ -17,7 +17,9 @@ SuiteName = Annotated[
 Seq = Annotated[str | None, _axis("--seq", "Lengths: 1k..256k, 1k..256k:x4, 4k..64k:+4k, 1k,3k,10k.")]
 BackendNames = Annotated[str | None, _axis("--backend", "Backends, or path.py:function of your own.")]
 MechanismNames = Annotated[str | None, _axis("--mechanism", "All backends of these mechanisms.")]
-PassNames = Annotated[str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode.")]
+PassNames = Annotated[
+    str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode; of models train, prefill, decode.")
+]
 Batch = Annotated[str | None, _axis("--batch", "Sequences a call.")]
 Tokens = Annotated[str | None, _axis("--tokens", "Tokens a call: batch = tokens / length.")]
 Heads = Annotated[str | None, _axis("--heads", "Heads.")]
@@ -27,6 +29,16 @@ HeadDimV = Annotated[str | None, _axis("--head-dim-v", "Dimension of v, where an
 Decay = Annotated[str | None, _axis("--decay", "alibi, zero, deep, steep.")]
 InputKinds = Annotated[str | None, _axis("--inputs", "model, outlier, mean.")]
 Dtype = Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.")]
+ModelNames = Annotated[
+    str | None,
+    _axis("--model", "Models (`lbench list models`), or path/to/config.json; in place of a shape."),
+]
+Body = Annotated[str | None, _axis("--body", "Block of a model: native, or common with any mixer.")]
+Attention = Annotated[str | None, _axis("--attention", "Backend of a hybrid's softmax layers.")]
+Checkpoint = Annotated[str | None, _axis("--checkpoint", "Training computes again: none, selective, block.")]
+MlpChunk = Annotated[str | None, _axis("--mlp-chunk", "Tokens that MLPs work on at once.")]
+PrefillChunk = Annotated[str | None, _axis("--prefill-chunk", "Tokens of a prompt at once.")]
+Compile = Annotated[str | None, _axis("--compile", "torch.compile around the mixer: off, on.")]
 DeviceName = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
@@ -38,12 +50,16 @@ InProcess = Annotated[
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
-        "head_dim_v", "decay", "inputs", "dtype")  # fmt: skip
+        "head_dim_v", "decay", "inputs", "dtype", "model", "body", "attention", "checkpoint", "mlp_chunk",
+        "prefill_chunk", "compile")  # fmt: skip
+
+PARAMETERS = {"pass": "pass_names", "compile": "compile_blocks"}
+"""Axes whose parameter is called otherwise, as Python has their names."""
 
 
 def given(parameters: dict[str, Any]) -> dict[str, Any]:
     """The axes among a command's parameters (`pass_names` for `pass`), as a suite takes them."""
-    values = {name: parameters.get("pass_names" if name == "pass" else name) for name in AXES}
+    values = {name: parameters.get(PARAMETERS.get(name, name)) for name in AXES}
     return {name: listed(name, value) for name, value in values.items() if value is not None}
 
 
@@ -60,4 +76,9 @@ def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
 
     asked = (device or "").partition(":")[0]
     for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
-        suites.load(suite or f"quick-{kind}").override(axes).cases(kind)
+        suites.load(suite or default_suite(axes, kind)).override(axes).cases(kind)
+
+
+def default_suite(axes: dict[str, Any], kind: str) -> str:
+    """The suite of a command that names none: a quick one for the device, and for models one of its own."""
+    return f"quick-models-{kind}" if "model" in axes else f"quick-{kind}"

@@ -31,6 +31,13 @@ def command(
     head_dim_v: axes.HeadDimV = None,
     decay: axes.Decay = None,
     dtype: axes.Dtype = None,
+    model: axes.ModelNames = None,
+    body: axes.Body = None,
+    attention: axes.Attention = None,
+    checkpoint: axes.Checkpoint = None,
+    mlp_chunk: axes.MlpChunk = None,
+    prefill_chunk: axes.PrefillChunk = None,
+    compile_blocks: axes.Compile = None,
     start: Annotated[str, typer.Option(help="The first length tried.")] = "1k",
     largest: Annotated[str, typer.Option(help="The longest length tried.")] = "16m",
     resolution: Annotated[
@@ -87,7 +94,7 @@ def _sweep(
     found = probe(device, make_worker)
     if earlier is not None:
         folders.check_environment(earlier, found)
-    chosen = _hasty(suites.load(suite or f"quick-{found.kind}").override(given))
+    chosen = _hasty(suites.load(suite or axes.default_suite(given, found.kind)).override(given))
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
     return Sweep(
@@ -132,7 +139,7 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
                 sweep.keep_workers({case.backend})
                 for row in search(case, measure, start=lengths[0], largest=lengths[1], resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
-                    name = f"{case.backend} {case.pass_name} {format_length(row.case.seq_len)}"
+                    name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
                     print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         folder = sweep.writer.folder

@@ -30,7 +30,6 @@ Held = dict[str, Tensor]
 Mix = Callable[[dict[str, Tensor], Held | None], Tensor]
 """(tensors by name, what the block holds; updated) -> o."""
 
-STD = 0.02
 RECOMPILE_LIMIT = 64
 """Shapes and kinds of blocks that one process compiles; beyond torch's own 8 it would raise an error."""
 
@@ -207,9 +206,9 @@ def _compiled() -> tuple[Any, ...]:
 def draw(model: Model, seed: int, device: Any, dtype: torch.dtype) -> tuple[Weights, list[Weights]]:
     """Weights of a model at initialisation: outside the blocks, and block by block."""
     chance = torch.Generator(device).manual_seed(seed)
-    # The last norm makes x as long as the root of the width; a tied row of that length would be its own answer.
-    embed_std = 1 / model.width if model.tied else STD
-    top = _drawn(model.weights, chance, device, dtype, {"embed": embed_std})
+    # Rows of length 1 / root(width) keep logits near zero, a tied row's own too: the first loss is ln(vocab).
+    stds = {"embed": 1 / model.width, "head": 1 / model.width}
+    top = _drawn(model.weights, chance, device, dtype, stds)
     return top, [_drawn(layer.weights, chance, device, dtype, {}) for layer in model.blocks]
 
 
@@ -235,6 +234,7 @@ def _drawn(
         elif name == "conv":
             tensor.uniform_(-(CONV_TOKENS**-0.5), CONV_TOKENS**-0.5, generator=chance)
         else:
-            tensor.normal_(0.0, stds.get(name, STD), generator=chance)
+            # A projection keeps the size of what it projects, at any width.
+            tensor.normal_(0.0, stds.get(name, shape[-1] ** -0.5), generator=chance)
         made[name] = tensor
     return made

@@ -1,4 +1,4 @@
-"""A backend's function as the blocks of a model call it: laid out, with the layer's constants, state or cache."""
+"""A backend's function as a model's blocks call it: laid out, with the layer's constants, state or cache."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _depth(model: Model, index: int) -> float:
 
 
 def _mix(case: Case, device: str, meter: Meter, depth: float) -> Mix:
-    mechanism, backend = mechanisms.load(case.mechanism), backends.load(case.backend)
+    mechanism, backend = mechanisms.load(case.mechanism), backends.load(case.backend, case.mechanism)
     constants = dict(
         mechanism.make_inputs(
             dataclasses.replace(case, pass_name="fwd", batch=1, seq_len=1), device
@@ -111,7 +111,7 @@ def _recurrent(call: Any, tensors: dict[str, Tensor], held: Held | None, meter: 
 
 
 def _cached(call: Any, tensors: dict[str, Tensor], held: Held | None, meter: Meter, step: bool) -> Tensor:
-    """Attention over a cache `held` as k, v [B, S, G, D]: a step writes its token into the last slot itself."""
+    """Attention over a cache k, v [B, S, G, D]: a step writes its token into the last slot itself."""
     assert held is not None
     if step:
         cache = {"k_cache": held["k"], "v_cache": held["v"]}

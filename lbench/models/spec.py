@@ -182,7 +182,7 @@ class Model:
         object.__setattr__(self, "conv", tuple(self.conv))
 
     def common(self, mechanism: str) -> Model:
-        """The same sizes in the block that all mixers share: RMSNorm, bare projections, norm a head, SwiGLU."""
+        """The same sizes in the block that all mixers share: RMSNorm, projections, norm a head, SwiGLU."""
         return Model(
             name=self.name,
             mechanism=mechanism,
@@ -236,8 +236,10 @@ class Model:
                 out_norm_weight=False,
                 **shared,
             )
-        own = ("mechanism", "heads", "kv_heads", "head_dim", "head_dim_v", "activations", "conv", "skip")
-        own += ("gate", "gate_rank", "gate_first", "out_norm", "out_norm_weight")
+        own = (
+            *("mechanism", "heads", "kv_heads", "head_dim", "head_dim_v", "activations", "conv", "skip"),
+            *("gate", "gate_rank", "gate_first", "out_norm", "out_norm_weight"),
+        )
         turns = not self.rotary_layers or index < self.rotary_layers
         return Layer(
             rotary=self.rotary if turns else "none",

@@ -61,8 +61,8 @@ class ModelWorkload:
     def ledger(self, device: str) -> tuple[Any, dict[str, int]]:
         """Calls it once: what it returned, and bytes by what they were for.
 
-        inputs is all that is alive before the call: weights, optimizer (its moments), cache (states or keys and
-        values of decoding), tokens. saved are the activations that training keeps for its backward.
+        inputs is all that is alive before the call: weights, optimizer (its moments), cache (states or keys
+        and values of decoding), tokens. saved are the activations that training keeps for its backward.
         """
         if device.startswith("cuda"):
             give_back()
@@ -108,7 +108,9 @@ def build(case: Case, device: str) -> ModelWorkload:
         compiled=case.compile == "on",
     )
     made = {"train": _train, "prefill": _prefill, "decode": _decode}[case.pass_name](decoder, case, device)
-    return ModelWorkload(case=case, backend=backends.load(case.backend), decoder=decoder, **made)
+    return ModelWorkload(
+        case=case, backend=backends.load(case.backend, case.mechanism), decoder=decoder, **made
+    )
 
 
 def _train(decoder: Decoder, case: Case, device: str) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def _prefill(decoder: Decoder, case: Case, device: str) -> dict[str, Any]:
 def prefill_of(
     decoder: Decoder, case: Case, device: str, meter: Meter
 ) -> Callable[[Tensor], tuple[Tensor, list[Held]]]:
-    """The function from a prompt of `case.seq_len` tokens to hidden states of its last piece, and what is held."""
+    """From a prompt of `case.seq_len` tokens to the hidden states of its last piece, and what is held."""
     length, chunk = case.seq_len, min(case.prefill_chunk or case.seq_len, case.seq_len)
     lengths = {min(chunk, length - at) for at in range(0, length, chunk)}
     bound = {size: _bound(decoder, case, device, meter, "prefill", size) for size in lengths}

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lbench.case import PASSES
+from lbench.case import ALL_PASSES
 
-SETTING = ("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay")
+MODEL = ("model", "body", "attention", "checkpoint", "mlp_chunk", "prefill_chunk", "compile")
+SETTING = (
+    *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
+    *MODEL,
+)
 POINT = ("backend", "pass", "batch", "seq_len")
 
 
@@ -33,8 +37,8 @@ class Condition:
 
     @property
     def passes(self) -> list[str]:
-        """The passes present, in the order of `PASSES`."""
-        return [name for name in PASSES if (self.rows["pass"] == name).any()]
+        """The passes present, in the order of `ALL_PASSES`."""
+        return [name for name in ALL_PASSES if (self.rows["pass"] == name).any()]
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:
@@ -113,11 +117,19 @@ def _setting_title(row: pd.Series, told: set[str]) -> str:
     dims = f"{row['head_dim']}"
     if row["head_dim_v"] != row["head_dim"]:
         dims += f" (v {row['head_dim_v']})"
-    parts = [row["machine"] if named else str(row["device"]).upper(), row["dtype"], f"{heads} \u00d7 {dims}"]
+    shape = _model_title(row) if row["model"] else f"{heads} \u00d7 {dims}"
+    parts = [row["machine"] if named else str(row["device"]).upper(), row["dtype"], shape]
     parts += [
         f"{row[name]} {name}" for name in ("decay", "inputs") if name in told or row[name] not in _USUAL
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _model_title(row: pd.Series) -> str:
+    """A model and its settings, where they are not the usual ones."""
+    usual = ("", "native", "none", 0, "off")
+    said = [f"{name.replace('_', ' ')} {row[name]}" for name in MODEL[1:] if row[name] not in usual]
+    return ", ".join([str(row["model"]), *said])
 
 
 _USUAL = ("alibi", "model", "", None)
