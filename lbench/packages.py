@@ -39,7 +39,7 @@ PACKAGES = (
     Package(name="matplotlib", install="pip install matplotlib", required=True),
     Package(
         name="fla",
-        modules=("fla.ops.simple_gla", "fla.ops.gla"),
+        modules=("fla.ops.simple_gla", "fla.ops.gla", "fla.ops.delta_rule", "fla.ops.gated_delta_rule"),
         distributions=("flash-linear-attention", "fla-core"),
         install="pip install 'lbench[fla]'",
     ),

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from lbench.backends.spec import Limits
+
 SWITCHES = {
     "FLA_DISABLE_BACKEND_DISPATCH": "1",
     "FLA_USE_FAST_OPS": "0",
@@ -21,6 +23,14 @@ CHUNK_KERNELS = {
     "bwd": ("^chunk_bwd_kernel_dh", "^chunk_bwd_kernel_dqkwg", "^chunk_bwd_kernel_dv"),
 }
 """GPU kernels of fla's simple_gla, which serves linear attention and retention too."""
+
+DELTA_KERNELS = {
+    "fwd": ("^chunk_gated_delta_rule_fwd_kernel_h", "^chunk_fwd_kernel_o"),
+    "bwd": ("^chunk_gated_delta_rule_bwd_kernel_dhu", "^chunk_bwd_kernel_dqkwg"),
+}
+"""GPU kernels of fla's delta rule, with a gate and without."""
+DELTA_LIMITS = Limits(dtypes=("bf16", "fp16"), head_dim=(16, 256), capability=((8, 0), (99, 9)))
+"""Without a gate fla refuses fp32, with one it is untested there; key dims beyond 256 are refused by both."""
 
 
 def load(path: str) -> Callable[..., Any]:

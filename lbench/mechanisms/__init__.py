@@ -14,7 +14,7 @@ import pkgutil
 from lbench.errors import unknown
 from lbench.mechanisms.spec import Mechanism
 
-_NOT_MECHANISMS = {"spec", "costs", "draws", "segments", "softmax_truth"}
+_NOT_MECHANISMS = {"spec", "costs", "draws", "segments", "softmax_truth", "delta_rule"}
 
 
 @functools.cache

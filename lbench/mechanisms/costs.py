@@ -65,6 +65,11 @@ def linear_flops(case: Case) -> float:
     return forward * _passes(case, BACKWARD)
 
 
+def delta_flops(case: Case) -> float:
+    """The recurrence: a token and head ask the state for k (2 d e), add k u^T (2 d e) and read it (2 d e)."""
+    return 1.5 * linear_flops(case)
+
+
 def selective_scan_flops(case: Case) -> float:
     """A token, channel and state number: exp(dt A) h + dt B x (4 without the exponential), and C h (2)."""
     forward = 6.0 * case.tokens * case.heads * case.head_dim_v * MAMBA1_STATE

@@ -92,6 +92,35 @@ def attention_tensors(case: Case, device: str, mechanism: Mechanism) -> dict[str
     return tensors
 
 
+def delta_tensors(case: Case, device: str, mechanism: Mechanism) -> dict[str, Tensor]:
+    """q, k of length 1, v, beta in (0, 1), and where the mechanism has one its gate as models begin with it:
+
+    g = -A softplus(...), A from 0 to 16 a head and the softplus around 0.001 to 0.1, in fp32. A state holds a
+    value for every key, so its entries are about 1.
+    """
+    import torch
+
+    dims = _dims(case, mechanism)
+    std = case.head_dim**-0.25
+    tensors = {name: normal(case, name, mechanism, device, std) for name in ("q", "k")}
+    tensors["v"] = normal(case, "v", mechanism, device)
+    _harden(case, key=tensors["k"], value=tensors["v"], key_std=std, summed=False)
+    for name in ("q", "k"):
+        length = torch.linalg.vector_norm(tensors[name], dim=-1, keepdim=True, dtype=torch.float32)
+        tensors[name].div_(length)
+    tensors["beta"] = normal(case, "beta", mechanism, device).sigmoid_()
+    if "g" in dims:
+        draw = generator(case, "g", device)
+        rate, base = (torch.rand(shape("h", case), generator=draw, device=device) for _ in range(2))
+        base = base.mul_(math.log(100.0)).add_(math.log(1e-3)).exp_()
+        spread = torch.randn(shape(dims["g"], case), generator=draw, device=device)
+        tensors["g"] = spread.mul_(0.3).exp_().mul_(rate.mul_(-16).mul_(base))
+    if "state" in dims:
+        draw = generator(case, "state", device)
+        tensors["state"] = torch.randn(shape(dims["state"], case), generator=draw, device=device)
+    return {name: tensors[name] for name in dims}
+
+
 def scan_tensors(case: Case, device: str, mechanism: Mechanism) -> dict[str, Tensor]:
     """x, dt, A, B, C of Mamba's scans: time steps around 0.001 to 0.05, and A from -1 to -16."""
     import torch

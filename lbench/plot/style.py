@@ -20,15 +20,20 @@ COLOURS = {
     "linear": "#e69f00",
     "retention": "#cc79a7",
     "gla": "#009e73",
+    "deltanet": "#882255",
+    "gated_deltanet": "#5b53a8",
     "mamba1": "#56b4e9",
     "mamba2": "#0072b2",
 }
-"""Okabe and Ito's palette (2008), which colour-blind readers can tell apart, without its faint yellow."""
+"""Okabe and Ito's palette (2008), which colour-blind readers can tell apart, without its faint yellow,
+and two darker colours for the delta rule."""
 OTHER_COLOURS = ("#8c564b", "#9467bd", "#6b6e1f", "#1b4f4f")
 ON_DARK = {
     "#4d4d4d": "#bdbdbd",
     "#0072b2": "#4a9fd8",
     "#8c564b": "#c08a7e",
+    "#882255": "#d1719f",
+    "#5b53a8": "#9d96e0",
     "#6b6e1f": "#a9ad4b",
     "#1b4f4f": "#5fb0b0",
 }

@@ -6,7 +6,17 @@ from lbench import backends
 
 FLAGSHIP = "lightning_triton"
 """The backend that the project is about; speeds are relative to it unless another is asked for."""
-MECHANISM_ORDER = ("softmax", "lightning", "linear", "retention", "gla", "mamba1", "mamba2")
+MECHANISM_ORDER = (
+    "softmax",
+    "lightning",
+    "linear",
+    "retention",
+    "gla",
+    "deltanet",
+    "gated_deltanet",
+    "mamba1",
+    "mamba2",
+)
 SHORT = {
     "out_of_memory": "OOM",
     "timeout": "T/O",

@@ -116,6 +116,28 @@ def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, D=None, z=None):
     return _walk(queries, keys, dt.unsqueeze(-1) * x, (dt * A).unsqueeze(-1), 1.0)[0]
 
 
+def delta_rule(q, k, v, beta, initial_state=None, output_final_state=False):
+    return gated_delta_rule(q, k, v, torch.zeros_like(beta), beta, initial_state, output_final_state)
+
+
+def gated_delta_rule(q, k, v, g, beta, initial_state=None, output_final_state=False):
+    batch, _, heads, dim = q.shape
+    state = q.new_zeros(batch, heads, dim, v.shape[-1]) if initial_state is None else initial_state
+    outputs = []
+    for t in range(q.shape[1]):
+        state = g[:, t, :, None, None].exp() * state
+        missing = v[:, t] - (k[:, t].unsqueeze(-2) @ state).squeeze(-2)
+        state = state + k[:, t].unsqueeze(-1) * (beta[:, t].unsqueeze(-1) * missing).unsqueeze(-2)
+        outputs.append((q[:, t].unsqueeze(-2) @ state).squeeze(-2) * dim**-0.5)
+    return torch.stack(outputs, 1), state if output_final_state else None
+
+
+def fused_recurrent_gated_delta_rule(q, k, v, g=None, gk=None, gv=None, beta=None, **states):
+    assert gk is None
+    assert gv is None
+    return gated_delta_rule(q, k, v, g, beta, **states)
+
+
 def flash_attn_func(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False):
     """q [B, T, H, D], k, v [B, S, G, D]; the causal mask is aligned to the last query and key."""
     k, v = (tensor.repeat_interleave(q.shape[2] // tensor.shape[2], 2) for tensor in (k, v))
@@ -137,6 +159,11 @@ MODULES = {
     "fla.ops.linear_attn": {"chunk_linear_attn": linear_attn},
     "fla.ops.retention": {"chunk_retention": retention},
     "fla.ops.gla": {"chunk_gla": gla},
+    "fla.ops.delta_rule": {"chunk_delta_rule": delta_rule, "fused_recurrent_delta_rule": delta_rule},
+    "fla.ops.gated_delta_rule": {
+        "chunk_gated_delta_rule": gated_delta_rule,
+        "fused_recurrent_gated_delta_rule": fused_recurrent_gated_delta_rule,
+    },
     "lightning_attn.ops": {
         "lightning_attn_func": lightning_attn_func,
         "lightning_attn2_no_decay": lightning_attn2_no_decay,

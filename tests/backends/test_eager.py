@@ -12,7 +12,17 @@ from lbench.case import Case
 from lbench.mechanisms import draws
 from lbench.mechanisms.spec import shape
 
-NAMES = ("softmax", "lightning", "linear", "retention", "gla", "mamba1", "mamba2")
+NAMES = (
+    "softmax",
+    "lightning",
+    "linear",
+    "retention",
+    "gla",
+    "deltanet",
+    "gated_deltanet",
+    "mamba1",
+    "mamba2",
+)
 STRICT = {"bf16": 2e-2, "fp16": 2.5e-3, "fp32": 2e-5}
 """Most relative RMS error of a sound form in each dtype, whatever verify allows it."""
 
@@ -29,7 +39,7 @@ def errors(mechanism: str, seq_len: int, **fields):
     outputs = verify.eager_outputs(case, inputs, gradient, loaded)
     for name, tensor in outputs.items():
         wide = tensor.dtype == torch.float32
-        assert tensor.dtype == draws.dtype_of(case) or (wide and name in ("state", "dA", "ddt")), name
+        assert tensor.dtype == draws.dtype_of(case) or (wide and name in ("state", "dA", "ddt", "dg")), name
     verification = verify.verify(case, inputs, outputs, gradient)
     assert verification.verdict == "ok", verification.reason
     return {name: error.rms for name, error in verification.errors.items()}
@@ -40,7 +50,9 @@ def errors(mechanism: str, seq_len: int, **fields):
 @pytest.mark.parametrize("kind", ["model", "outlier", "mean"])
 def test_every_dtype_and_kind_of_inputs(mechanism, dtype, kind):
     found = errors(mechanism, 150, dtype=dtype, inputs=kind)
-    assert max(found.values()) < STRICT[dtype], found
+    # Where keys and values share a mean, a delta rule's gradient of beta is a difference of large terms.
+    allowed = STRICT[dtype] * (2 if "deltanet" in mechanism and kind == "mean" else 1)
+    assert max(found.values()) < allowed, found
 
 
 @pytest.mark.parametrize("decay", ["zero", "deep", "steep"])
@@ -97,10 +109,11 @@ def test_batch_slots_do_not_matter(mechanism):
     torch.testing.assert_close(forward(**swapped).flip(0), forward(**inputs.tensors), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mechanism", ["lightning", "gla", "mamba1", "mamba2"])
+@pytest.mark.parametrize("mechanism", ["lightning", "gla", "gated_deltanet", "mamba1", "mamba2"])
 def test_segments_change_nothing(mechanism, monkeypatch):
     """One block a segment gives what one segment gives."""
-    module = importlib.import_module(f"lbench.backends.{mechanism}_eager")
+    file = "_delta" if "deltanet" in mechanism else f"{mechanism}_eager"
+    module = importlib.import_module(f"lbench.backends.{file}")
     sizes = module.STATE_NUMBERS if mechanism == "mamba1" else module.SEGMENT_ELEMENTS
     case = Case(
         backend=f"{mechanism}_eager", mechanism=mechanism, seq_len=300, batch=2, heads=2, head_dim=8,

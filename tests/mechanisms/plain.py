@@ -28,6 +28,18 @@ def gla(tensors: dict[str, Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
     return recurrence(q * q.shape[-1] ** -0.5, tensors["k"], tensors["v"], tensors["g"].exp(), state)
 
 
+def delta_rule(tensors: dict[str, Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
+    q, k, v, beta = (tensors[name] for name in ("q", "k", "v", "beta"))
+    one = torch.eye(q.shape[-1], dtype=q.dtype)
+    outputs = []
+    for t in range(q.shape[1]):
+        key, weight = k[:, t].unsqueeze(-1), beta[:, t, :, None, None]
+        decay = tensors["g"][:, t, :, None, None].exp() if "g" in tensors else 1.0
+        state = decay * (one - weight * key @ key.mT) @ state + weight * key @ v[:, t].unsqueeze(-2)
+        outputs.append((q[:, t].unsqueeze(-2) @ state).squeeze(-2) * q.shape[-1] ** -0.5)
+    return torch.stack(outputs, 1), state
+
+
 def mamba1(tensors: dict[str, Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
     x, dt, A, B, C = (tensors[name] for name in ("x", "dt", "A", "B", "C"))
     outputs = []
@@ -66,7 +78,8 @@ def step(mechanism: str, tensors: dict[str, Tensor], constants: dict[str, Tensor
         return scalar_decay(tensors, torch.zeros(state.shape[1], dtype=state.dtype), 1.0, state)
     if mechanism == "retention":
         return scalar_decay(tensors, constants["slopes"], tensors["q"].shape[-1] ** -0.5, state)
-    return {"gla": gla, "mamba1": mamba1, "mamba2": mamba2}[mechanism](tensors, state)
+    others = {"gla": gla, "mamba1": mamba1, "mamba2": mamba2}
+    return others.get(mechanism, delta_rule)(tensors, state)
 
 
 def zero_state(mechanism: str, tensors: dict[str, Tensor]) -> Tensor:

@@ -17,7 +17,17 @@ from lbench.mechanisms.lightning import alibi_slopes, slopes_of
 from lbench.mechanisms.retention import slopes_of as retention_slopes
 from lbench.mechanisms.spec import shape
 
-NAMES = ("gla", "lightning", "linear", "mamba1", "mamba2", "retention", "softmax")
+NAMES = (
+    "deltanet",
+    "gated_deltanet",
+    "gla",
+    "lightning",
+    "linear",
+    "mamba1",
+    "mamba2",
+    "retention",
+    "softmax",
+)
 
 
 def make_case(mechanism: str, **fields) -> Case:

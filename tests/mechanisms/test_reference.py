@@ -19,7 +19,7 @@ assert _spec.loader is not None
 plain = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(plain)
 
-RECURRENT = ("lightning", "linear", "retention", "gla", "mamba1", "mamba2")
+RECURRENT = ("lightning", "linear", "retention", "gla", "deltanet", "gated_deltanet", "mamba1", "mamba2")
 NAMES = ("softmax", *RECURRENT)
 
 

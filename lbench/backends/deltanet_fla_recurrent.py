@@ -1,0 +1,46 @@
+"""DeltaNet by flash-linear-attention, token by token: `fused_recurrent_delta_rule`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lbench.backends import _fla
+from lbench.backends.spec import Backend, Forward, Limits
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
+    """`fused_recurrent_delta_rule(q, k, v, beta)`, with states for a decoding step."""
+    fused_recurrent_delta_rule = _fla.load("delta_rule.fused_recurrent_delta_rule")
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+        return fused_recurrent_delta_rule(q, k, v, beta)[0]
+
+    def step(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return fused_recurrent_delta_rule(q, k, v, beta, initial_state=state, output_final_state=True)
+
+    return step if case.pass_name == "decode" else forward
+
+
+BACKEND = Backend(
+    mechanism="deltanet",
+    title="fla fused_recurrent_delta_rule",
+    build=build,
+    limits=Limits(
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        head_dim=(16, 512),
+        capability=((8, 0), (99, 9)),
+    ),
+    packages=("fla", "einops", "triton"),
+    switches=_fla.SWITCHES,
+    kernels={
+        "fwd": ("^fused_recurrent.*fwd_kernel",),
+        "bwd": ("^fused_recurrent.*bwd_kernel",),
+        "decode": ("^fused_recurrent.*fwd_kernel",),
+    },
+)

@@ -1,0 +1,34 @@
+"""Gated DeltaNet by flash-linear-attention: `chunk_gated_delta_rule`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lbench.backends import _fla
+from lbench.backends.spec import Backend, Forward
+from lbench.case import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build(_: Case, __: Mapping[str, Tensor]) -> Forward:
+    """`chunk_gated_delta_rule(q, k, v, g, beta)` with the default scale, head_dim^-0.5; k is normalised."""
+    chunk_gated_delta_rule = _fla.load("gated_delta_rule.chunk_gated_delta_rule")
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
+        return chunk_gated_delta_rule(q, k, v, g, beta)[0]
+
+    return forward
+
+
+BACKEND = Backend(
+    mechanism="gated_deltanet",
+    title="fla chunk_gated_delta_rule",
+    build=build,
+    limits=_fla.DELTA_LIMITS,
+    packages=("fla", "einops", "triton"),
+    switches=_fla.SWITCHES,
+    kernels=_fla.DELTA_KERNELS,
+)
