@@ -58,8 +58,8 @@ class Case:
     """Backend of a hybrid's softmax layers; empty where a model has none beside its mixer."""
     checkpoint: str = "none"
     """Activations computed again in training: none | selective (MLPs) | block (all but block inputs)."""
-    mlp_chunk: int = 0
-    """Tokens that MLPs work on at once; 0: all."""
+    chunk: int = 0
+    """Tokens that all but the mixers work on at once; 0: all."""
     prefill_chunk: int = 0
     """Tokens of a prompt that go through the model at once; 0: all."""
     compile: str = "off"
@@ -166,7 +166,7 @@ _NAMED = (
     "body",
     "attention",
     "checkpoint",
-    "mlp_chunk",
+    "chunk",
     "prefill_chunk",
     "compile",
 )

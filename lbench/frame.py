@@ -15,7 +15,7 @@ from lbench.results import Results, Row
 
 CASE_COLUMNS = ("batch", "seq_len", "tokens", "heads", "head_dim", "head_dim_v", "decay")
 
-MODEL_COLUMNS = ("model", "body", "attention", "checkpoint", "mlp_chunk", "prefill_chunk", "compile")
+MODEL_COLUMNS = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
 
 
 def load(*folders: str | Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ mechanism = ["softmax", "lightning"]     # or backend = [...]
 pass = ["fwd", "fwdbwd"]
 seq = "1k..256k"
 tokens = "256k"         # or batch = 1
-heads = 16              # or model = ["tnl-1b"] in place of a shape, with body, checkpoint, mlp_chunk ...
+heads = 16              # or model = ["tnl-1b"] in place of a shape, with body, checkpoint, chunk ...
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ AXES = (
     "body",
     "attention",
     "checkpoint",
-    "mlp_chunk",
+    "chunk",
     "prefill_chunk",
     "compile",
 )
-CHUNKS = ("mlp_chunk", "prefill_chunk")
+CHUNKS = ("chunk", "prefill_chunk")
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
 SHAPE = ("heads", "kv_heads", "head_dim", "head_dim_v", "decay", "inputs")
 """Axes of mixers alone: a model has a shape of its own."""
-MODEL = ("body", "attention", "checkpoint", "mlp_chunk", "prefill_chunk", "compile")
+MODEL = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
 """Axes that only models have."""
 TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "constancy", "sweep")
 

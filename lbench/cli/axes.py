@@ -36,7 +36,7 @@ ModelNames = Annotated[
 Body = Annotated[str | None, _axis("--body", "Block of a model: native, or common with any mixer.")]
 Attention = Annotated[str | None, _axis("--attention", "Backend of a hybrid's softmax layers.")]
 Checkpoint = Annotated[str | None, _axis("--checkpoint", "Training computes again: none, selective, block.")]
-MlpChunk = Annotated[str | None, _axis("--mlp-chunk", "Tokens that MLPs work on at once.")]
+Chunk = Annotated[str | None, _axis("--chunk", "Tokens that all but the mixers work on at once.")]
 PrefillChunk = Annotated[str | None, _axis("--prefill-chunk", "Tokens of a prompt at once.")]
 Compile = Annotated[str | None, _axis("--compile", "torch.compile around the mixer: off, on.")]
 DeviceName = Annotated[
@@ -50,7 +50,7 @@ InProcess = Annotated[
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
-        "head_dim_v", "decay", "inputs", "dtype", "model", "body", "attention", "checkpoint", "mlp_chunk",
+        "head_dim_v", "decay", "inputs", "dtype", "model", "body", "attention", "checkpoint", "chunk",
         "prefill_chunk", "compile")  # fmt: skip
 
 PARAMETERS = {"pass": "pass_names", "compile": "compile_blocks"}

@@ -35,7 +35,7 @@ def command(
     body: axes.Body = None,
     attention: axes.Attention = None,
     checkpoint: axes.Checkpoint = None,
-    mlp_chunk: axes.MlpChunk = None,
+    chunk: axes.Chunk = None,
     prefill_chunk: axes.PrefillChunk = None,
     compile_blocks: axes.Compile = None,
     start: Annotated[str, typer.Option(help="The first length tried.")] = "1k",

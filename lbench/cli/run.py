@@ -37,7 +37,7 @@ def command(
     body: axes.Body = None,
     attention: axes.Attention = None,
     checkpoint: axes.Checkpoint = None,
-    mlp_chunk: axes.MlpChunk = None,
+    chunk: axes.Chunk = None,
     prefill_chunk: axes.PrefillChunk = None,
     compile_blocks: axes.Compile = None,
     case: Annotated[

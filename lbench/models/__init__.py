@@ -20,6 +20,8 @@ DEFAULT_MIXERS = {
     "linear": "linear_triton",
     "retention": "retention_fla_chunk",
     "gla": "gla_fla_chunk",
+    "deltanet": "deltanet_fla_chunk",
+    "gated_deltanet": "gated_deltanet_fla_chunk",
     "mamba1": "mamba1_ssm",
     "mamba2": "mamba2_ssm",
 }

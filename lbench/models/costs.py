@@ -29,17 +29,21 @@ def useful_flops(case: Case) -> float:
 
 
 def executed_flops(case: Case) -> float:
-    """Useful ones and what checkpointing computes again: whole blocks, or the first matrix of MLPs."""
+    """Useful ones and what training computes again: whole blocks, pieces of a sequence, or MLPs.
+
+    The last matrix is not made again: nothing of the backward asks for its result.
+    """
     if case.pass_name != "train":
         return useful_flops(case)
-    model, tokens = models.of_case(case), case.tokens
     again = 0.0
-    if case.checkpoint == "block":
-        # The last matrix of a block need not be made again: nothing of its backward asks for its result.
-        again = sum(2.0 * (_matrix_weights(one) - _last(one)) * tokens for one in model.blocks)
-        again += sum(_mixer_flops(case, one, "fwd") for one in model.blocks)
-    if case.checkpoint == "selective" or case.mlp_chunk:
-        again += sum(2.0 * _size(one, "up") * tokens for one in model.blocks if one.mlp != "none")
+    for layer in models.of_case(case).blocks:
+        pieces = 2.0 * (_matrix_weights(layer) - _last(layer)) * case.tokens
+        if case.checkpoint == "block":
+            again += pieces + _mixer_flops(case, layer, "fwd")
+        if case.chunk:
+            again += pieces
+        if case.checkpoint == "selective" and layer.mlp != "none":
+            again += 2.0 * _size(layer, "up") * case.tokens
     return useful_flops(case) + again
 
 
@@ -81,10 +85,10 @@ def memory_of(case: Case) -> Memory:
     weights = model.parameters * item
     train, decode = case.pass_name == "train", case.pass_name == "decode"
     tokens = case.batch if decode else case.batch * case.seq_len
-    working = max(_block_numbers(layer) for layer in set(model.blocks)) * tokens * item
+    working = max(_block_numbers(layer, case.chunk) for layer in set(model.blocks)) * tokens * item
     kept = 0
     if train:
-        kept = sum(_kept_numbers(layer, case.checkpoint) for layer in model.blocks) * tokens * item
+        kept = sum(_kept_numbers(layer, case) for layer in model.blocks) * tokens * item
         # The loss keeps the gradient of the head and of the last hidden states.
         kept += 2 * tokens * model.width * item
         working = working * 2 + min(LOGITS_BYTES, 10 * tokens * model.vocab)
@@ -151,12 +155,23 @@ def _mlp_numbers(layer: Layer) -> int:
     return 2 * layer.width + layer.mlp_width * {"gelu": 2, "glu": 3, "swiglu": 4}[layer.mlp]
 
 
-def _block_numbers(layer: Layer) -> int:
+def _between_numbers(layer: Layer) -> int:
+    """Numbers a token between the pieces of a block: the mixer's tensors, its output, the gate."""
+    fed = sum(layer.width_of(name) for name, feed in layer.feeds.items() if feed.source != "learned")
+    doubled = (layer.rotary == "lrpe") * 4 * layer.heads * layer.head_dim
+    return fed + doubled + (2 if layer.gate != "none" else 1) * layer.out_width
+
+
+def _block_numbers(layer: Layer, chunk: int) -> int:
+    if chunk and not layer.conv:
+        return 2 * layer.width + _between_numbers(layer)
     return 2 * layer.width + max(_mixed_numbers(layer), _mlp_numbers(layer))
 
 
-def _kept_numbers(layer: Layer, checkpoint: str) -> int:
-    if checkpoint == "block":
+def _kept_numbers(layer: Layer, case: Case) -> int:
+    if case.checkpoint == "block":
         return layer.width
-    mlp = layer.width if checkpoint == "selective" else _mlp_numbers(layer)
+    if case.chunk and not layer.conv:
+        return layer.width + _between_numbers(layer)
+    mlp = layer.width if case.checkpoint == "selective" else _mlp_numbers(layer)
     return 2 * layer.width + _mixed_numbers(layer) + mlp * (layer.mlp != "none")

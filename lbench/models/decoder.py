@@ -43,7 +43,7 @@ class Decoder:
     """Embedding, head where it is not tied, last norm."""
     blocks: list[Weights]
     checkpoint: str = "none"
-    mlp_chunk: int = 0
+    chunk: int = 0
     compiled: bool = False
     _tables: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Decoder:
             zip(self.model.blocks, self.blocks, mixes, strict=True)
         ):
             run = functools.partial(self._block, layer, weights, mix, first, held[index] if held else None)
-            x = _again(run, x) if self.checkpoint == "block" and x.requires_grad else run(x)
+            x = _again(run, x) if self.checkpoint == "block" else run(x)
         return layers.norm(x, self.top.get("norm"))
 
     def _block(
@@ -79,22 +79,34 @@ class Decoder:
     ) -> Tensor:
         pieces = _compiled() if self.compiled else (enter, leave, mlp)
         table = self._table(layer, first, x)
-        tail = held.get("tail") if held is not None else None
-        tensors, gate, new_tail = pieces[0](x, weights, layer, table, tail, held is not None)
-        if held is not None and new_tail is not None:
-            held["tail"] = new_tail
+        begin = functools.partial(_begin, pieces[0], weights, layer)
+        if self.chunk and held is None and not layer.conv:
+            tables = [None if table is None else _cut(table, at, self.chunk) for at in self._starts(x)]
+            parts = [
+                _again(begin, part, one) for part, one in zip(x.split(self.chunk, 1), tables, strict=True)
+            ]
+            tensors, gate = _joined(parts, layer)
+        else:
+            tail = held.get("tail") if held is not None else None
+            tensors, gate, new_tail = begin(x, table, tail, held is not None)
+            if held is not None and new_tail is not None:
+                held["tail"] = new_tail
         if layer.rotary == "lrpe":
             turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
             tensors = {**tensors, **turned}
         o = mix(tensors, held)
-        x = pieces[1](x, o, gate, tensors.get("x"), weights, layer)
-        if layer.mlp == "none":
-            return x
-        apart = self.checkpoint == "selective" or self.mlp_chunk
-        parts = x.split(self.mlp_chunk, 1) if self.mlp_chunk else (x,)
-        run = functools.partial(pieces[2], weights=weights, layer=layer)
-        done = [_again(run, part) if apart and part.requires_grad else run(part) for part in parts]
-        return torch.cat(done, 1) if len(done) > 1 else done[0]
+        end = functools.partial(_end, pieces, weights, layer, self.checkpoint == "selective")
+        skipped = tensors["x"] if layer.skip != "none" else None
+        if not self.chunk:
+            return end(x, o, gate, skipped)
+        cut = [
+            [None] * len(self._starts(x)) if y is None else y.split(self.chunk, 1) for y in (gate, skipped)
+        ]
+        pieces_of = zip(x.split(self.chunk, 1), o.split(self.chunk, 1), *cut, strict=True)
+        return torch.cat([_again(end, *piece) for piece in pieces_of], 1)
+
+    def _starts(self, x: Tensor) -> range:
+        return range(0, x.shape[1], self.chunk)
 
     def _table(self, layer: Layer, first: int, x: Tensor) -> tuple[Tensor, Tensor] | None:
         if layer.rotary != "rope":
@@ -153,8 +165,8 @@ def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) 
     sizes = {"h": layer.heads, "g": layer.kv_heads, "d": layer.head_dim, "e": layer.head_dim_v}
     if len(dims) > 3:
         value = value.unflatten(-1, [sizes[dim] for dim in dims[2:]])
-    value = layers.ACTIVATIONS[feed.activation](value.float() if dims == "bth" else value)
-    return value
+    value = layers.ACTIVATIONS[feed.activation](value.float() if feed.wide else value)
+    return value * layers.ACTIVATIONS["negative_exp"](weights[f"{name}_rate"]) if feed.rate else value
 
 
 def leave(
@@ -190,10 +202,61 @@ def mlp(x: Tensor, weights: Weights, layer: Layer) -> Tensor:
     return x + linear(inside, weights["down"])
 
 
-def _again(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`run`, whose inside is computed again for the backward."""
-    done: Tensor = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
-    return done
+def _begin(
+    piece: Any,
+    weights: Weights,
+    layer: Layer,
+    x: Tensor,
+    table: tuple[Tensor, Tensor] | None,
+    tail: Tensor | None = None,
+    keeps_tail: bool = False,
+) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+    made: tuple[dict[str, Tensor], Tensor | None, Tensor | None] = piece(
+        x, weights, layer, table, tail, keeps_tail
+    )
+    return made
+
+
+def _end(
+    pieces: tuple[Any, ...],
+    weights: Weights,
+    layer: Layer,
+    selective: bool,
+    x: Tensor,
+    o: Tensor,
+    gate: Tensor | None,
+    skipped: Tensor | None,
+) -> Tensor:
+    """From the mixer's output to the block's."""
+    x = pieces[1](x, o, gate, skipped, weights, layer)
+    if layer.mlp == "none":
+        return x
+    run = functools.partial(pieces[2], weights=weights, layer=layer)
+    last: Tensor = _again(run, x) if selective else run(x)
+    return last
+
+
+def _cut(table: tuple[Tensor, Tensor], at: int, count: int) -> tuple[Tensor, Tensor]:
+    return table[0][at : at + count], table[1][at : at + count]
+
+
+def _joined(parts: Sequence[Any], layer: Layer) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What `enter` made of the pieces of a sequence, as one; what is learned has no time."""
+    tensors = {
+        name: parts[0][0][name]
+        if feed.source == "learned"
+        else torch.cat([part[0][name] for part in parts], 1)
+        for name, feed in layer.feeds.items()
+    }
+    gate = None if parts[0][1] is None else torch.cat([part[1] for part in parts], 1)
+    return tensors, gate
+
+
+def _again(run: Callable[..., Any], x: Tensor, *others: Any) -> Any:
+    """`run`, whose inside is computed again for the backward where there is one."""
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return run(x, *others)
+    return checkpoint(run, x, *others, use_reentrant=False, preserve_rng_state=False)
 
 
 @functools.cache
@@ -223,11 +286,11 @@ def _drawn(
         elif name == "theta":
             rate = torch.arange(prod(shape), device=device, dtype=torch.float64).reshape(shape)
             tensor.copy_(10_000.0 ** (-2 * rate / prod(shape)))
-        elif name == "A":
+        elif name == "A" or name.endswith("_rate"):
             steps = torch.arange(1, shape[-1] + 1, device=device, dtype=torch.float64).log()
             tensor.copy_(steps.clamp(max=2.8).expand(shape))
-        elif name == "dt_bias":
-            # softplus of it lies around 0.001 to 0.1, as in Mamba.
+        elif name in ("dt_bias", "g_bias") and "g_up" not in shapes:
+            # softplus of it lies around 0.001 to 0.1: Mamba's time steps, Gated DeltaNet's gates.
             tensor.uniform_(-6.9, -2.3, generator=chance)
         elif name.endswith("bias"):
             tensor.zero_()

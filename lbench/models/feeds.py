@@ -20,6 +20,10 @@ class Feed:
     rank: int = 0
     """Width of a low-rank projection; 0: full."""
     bias: bool = False
+    rate: bool = False
+    """Times a learned -exp(number) a head: a decay."""
+    wide: bool = False
+    """fp32 whatever the dtype, as its mechanism has it."""
     activation: str = ""
     """One of `layers.ACTIVATIONS`; the mechanism's own, beside those that a model's block adds."""
 
@@ -32,6 +36,11 @@ def feeds_of(mechanism: str, width: int) -> dict[str, Feed]:
 
 def _named(width: int) -> dict[str, dict[str, Feed]]:
     decay = Feed(source="learned", activation="negative_exp")
+    delta = {
+        "q": Feed(activation="l2"),
+        "k": Feed(activation="l2"),
+        "beta": Feed(activation="sigmoid"),
+    }
     return {
         "gla": {"g": Feed(rank=min(16, width), bias=True, activation="log_gate")},
         "mamba1": {
@@ -41,5 +50,10 @@ def _named(width: int) -> dict[str, dict[str, Feed]]:
             "C": Feed(source="x"),
             "A": decay,
         },
-        "mamba2": {"dt": Feed(bias=True, activation="softplus"), "A": decay},
+        "mamba2": {"dt": Feed(bias=True, wide=True, activation="softplus"), "A": decay},
+        "deltanet": delta,
+        "gated_deltanet": {
+            **delta,
+            "g": Feed(bias=True, rate=True, wide=True, activation="softplus"),
+        },
     }

@@ -120,6 +120,8 @@ class Layer:
             sizes = {"h": self.heads, "e": self.head_dim_v, "n": MAMBA1_STATE}
             return {name: tuple(sizes[dim] for dim in dims)}
         shapes: Shapes = {f"{name}_up": (self.width_of(name), feed.rank)} if feed.rank else {}
+        if feed.rate:
+            shapes[f"{name}_rate"] = (self.heads,)
         return shapes | ({f"{name}_bias": (self.width_of(name),)} if feed.bias else {})
 
     def _mlp_weights(self) -> Shapes:

@@ -120,5 +120,5 @@ def _without_strangers(case: Case) -> Case:
     if case.pass_name != "prefill":
         plain["prefill_chunk"] = 0
     if case.pass_name == "decode":
-        plain["mlp_chunk"] = 0
+        plain["chunk"] = 0
     return dataclasses.replace(case, **plain)

@@ -104,7 +104,7 @@ def build(case: Case, device: str) -> ModelWorkload:
         top=top,
         blocks=blocks,
         checkpoint=case.checkpoint,
-        mlp_chunk=case.mlp_chunk,
+        chunk=case.chunk,
         compiled=case.compile == "on",
     )
     made = {"train": _train, "prefill": _prefill, "decode": _decode}[case.pass_name](decoder, case, device)
@@ -233,7 +233,7 @@ def _bound(
     decoder: Decoder, case: Case, device: str, meter: Meter, pass_name: str, seq_len: int
 ) -> list[Mix]:
     # The mixer is built for the piece: its own case has neither chunks nor checkpoints.
-    plain = dataclasses.replace(case, checkpoint="none", mlp_chunk=0, prefill_chunk=0)
+    plain = dataclasses.replace(case, checkpoint="none", chunk=0, prefill_chunk=0)
     return bind(
         decoder.model, plain, device, pass_name=pass_name, batch=case.batch, seq_len=seq_len, meter=meter
     )

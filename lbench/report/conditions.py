@@ -14,7 +14,7 @@ import pandas as pd
 
 from lbench.case import ALL_PASSES
 
-MODEL = ("model", "body", "attention", "checkpoint", "mlp_chunk", "prefill_chunk", "compile")
+MODEL = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
 SETTING = (
     *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
     *MODEL,

@@ -22,13 +22,23 @@ from lbench.models.workload import drawn_tokens, empty_held, prefill_of
 
 TOLERANCE = 2e-5
 """Largest difference of logits over their RMS in fp32: pieces sum in another order than the whole."""
-STEPS = 150
+STEPS, LENGTH = 120, 48
+LEARNED = 2.7
+"""Loss that all come below; the text's letters alone, without what is before them, have an entropy of 3.0."""
 ids = [f"{name}-{body}-{mechanism}" for name, body, mechanism in BODIES]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def decoder_of(case: Case, **settings: object) -> Decoder:
     model = models.of_case(case)
-    top, blocks = draw(model, 0, "cpu", torch.float32)
+    top, blocks = draw(model, 1, "cpu", torch.float32)
     return Decoder(model=model, top=top, blocks=blocks, **settings)
 
 
@@ -79,8 +89,8 @@ def test_checkpoints_and_chunks_change_no_gradient(name, body, mechanism):
     case = case_of(name, body, mechanism, batch=2)
     tokens = drawn_tokens(case, "cpu", 50)
     loss, wanted = gradients(decoder_of(case), case, tokens)
-    assert abs(float(loss) - math.log(256)) < 0.1
-    for settings in ({"checkpoint": "selective"}, {"checkpoint": "block", "mlp_chunk": 16}, {"mlp_chunk": 7}):
+    assert abs(float(loss.detach()) - math.log(256)) < 0.1
+    for settings in ({"checkpoint": "selective"}, {"checkpoint": "block", "chunk": 16}, {"chunk": 7}):
         again, given = gradients(decoder_of(case, **settings), case, tokens)
         torch.testing.assert_close(again, loss)
         for one, other in zip(given, wanted, strict=True):
@@ -91,22 +101,22 @@ def test_checkpoints_and_chunks_change_no_gradient(name, body, mechanism):
 @pytest.mark.parametrize(("name", "body", "mechanism"), BODIES, ids=ids)
 def test_a_few_hundred_steps_on_a_real_text_bring_the_loss_down(name, body, mechanism):
     text = torch.tensor(list((Path(__file__).parent / "genesis.txt").read_bytes()))
-    case = case_of(name, body, mechanism, batch=8)
+    case = case_of(name, body, mechanism, batch=4)
     decoder = decoder_of(case)
     leaves = [parameter.requires_grad_() for parameter in decoder.parameters]
-    optimizer = AdamW(leaves, Rates(learning=4e-3))
-    mixes = mixes_of(decoder, case, "fwdbwd", 64)
+    optimizer = AdamW(leaves, Rates(learning=1e-2))
+    mixes = mixes_of(decoder, case, "fwdbwd", LENGTH)
     chance = torch.Generator().manual_seed(0)
     losses = []
     for _ in range(STEPS):
-        starts = torch.randint(len(text) - 65, (8,), generator=chance)
-        tokens = torch.stack([text[start : start + 65] for start in starts])
+        starts = torch.randint(len(text) - LENGTH - 1, (4,), generator=chance)
+        tokens = torch.stack([text[start : start + LENGTH + 1] for start in starts])
         x = decoder.hidden(tokens[:, :-1], mixes)
         loss = cross_entropy(x.flatten(0, 1), decoder.head, tokens[:, 1:].flatten())
         optimizer.step(torch.autograd.grad(loss, leaves))
         losses.append(float(loss.detach()))
     assert abs(losses[0] - math.log(256)) < 0.1
-    assert sum(losses[-10:]) / 10 < 2.6, losses[::20]
+    assert sum(losses[-10:]) / 10 < LEARNED, losses[::20]
 
 
 def test_the_cross_entropy_is_torchs_own_whatever_its_pieces(monkeypatch):
