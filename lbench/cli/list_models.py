@@ -83,7 +83,7 @@ def lines(records: list[dict[str, Any]], memory: str | None) -> Iterator[str]:
         yield "  ".join([*words, *numbers])
     _, named = parse_memory(memory)
     yield f"\ntrain, decode: the longest sequence expected to fit into {named}"
-    yield "(powers of two, batch 1, bf16), training with --checkpoint block; `lbench frontier --model` finds it"
+    yield "(powers of two, batch 1, bf16), training with --checkpoint block; `lbench frontier` finds it"
 
 
 def _length(length: int) -> str:

@@ -16,7 +16,8 @@ def eager(mechanism: str) -> str:
 
 
 COMMON = [name for name in mechanisms.names() if eager(name) in backends.names()]
-BODIES = [(name, "native", models.load(name).mechanism) for name in TINY]
+NATIVE = [(name, "native", models.load(name).mechanism) for name in TINY]
+BODIES = list(NATIVE)
 BODIES += [("tnl-tiny", "common", mechanism) for mechanism in COMMON]
 
 
