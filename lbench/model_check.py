@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from lbench import models, workload
 from lbench.case import Case
@@ -117,26 +117,20 @@ def _tiny_errors(case: Case, model: Model, device: str) -> dict[str, tuple[Error
         seq_len=LENGTH,
     )
 
-    def answer(asked: Case, wanted: torch.dtype) -> dict[str, Tensor]:
+    def answer(how: Callable[..., dict[str, Tensor]], asked: Case, wanted: torch.dtype) -> dict[str, Tensor]:
         cast = [{name: tensor.to(wanted) for name, tensor in one.items()} for one in (top, *blocks)]
         asked = dataclasses.replace(asked, dtype="fp32" if wanted == torch.float32 else case.dtype)
-        decoder = Decoder(model=small, top=cast[0], blocks=cast[1:])
-        return (_trained if case.pass_name == "train" else _generated)(decoder, asked, device)
+        return how(Decoder(model=small, top=cast[0], blocks=cast[1:]), asked, device)
 
-    exact = answer(eager, torch.float32)
-    if case.pass_name != "train":
-        # Whatever the pieces: the truth is the parallel forward's.
-        cast = [{name: tensor.float() for name, tensor in one.items()} for one in (top, *blocks)]
-        decoder = Decoder(model=small, top=cast[0], blocks=cast[1:])
-        exact = _parallel(decoder, dataclasses.replace(eager, dtype="fp32"), device)
-    lost = _distances(answer(eager, dtype), exact)
-    given = _distances(answer(dataclasses.replace(eager, **_own(case)), dtype), exact)
+    # Truth and loss are the parallel forward's: what goes wrong between pieces must not widen the limit.
+    train = case.pass_name == "train"
+    whole, own = (_trained, _trained) if train else (_parallel, _generated)
+    exact = answer(whole, eager, torch.float32)
+    lost = _distances(answer(whole, eager, dtype), exact)
+    asked = dataclasses.replace(eager, backend=case.backend, attention=case.attention)
+    given = _distances(answer(own, asked, dtype), exact)
     least = max(FEW_ULPS * torch.finfo(dtype).eps / 2, 64 * torch.finfo(torch.float32).eps)
     return {name: (_error(value), _error(max(ALLOWED * lost[name], least))) for name, value in given.items()}
-
-
-def _own(case: Case) -> dict[str, Any]:
-    return {"backend": case.backend, "attention": case.attention}
 
 
 def _error(value: float) -> Error:

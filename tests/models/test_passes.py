@@ -16,6 +16,15 @@ from lbench.models.workload import build
 from lbench.protocol import Stopping
 from lbench.worker import measure_case
 
+HASTY = """
+[stopping]
+budget_s = 0.0
+least = 2
+rounds = 1
+warm_up_s = 0.0
+[[sweep]]
+backend = "lightning_eager"
+"""
 BRIEF = Stopping(budget_s=0.0, least=2, slow_least=2, very_slow_samples=1, warm_up_s=0.0)
 
 
@@ -77,25 +86,21 @@ def test_flops_are_six_a_parameter_and_token_and_the_mixers():
     matrices = model.parameters - model.width
     assert costs.useful_flops(case) == pytest.approx(6 * matrices * tokens + mixers)
     block = dataclasses.replace(case, checkpoint="block")
-    assert 1.25 < costs.executed_flops(block) / costs.useful_flops(block) < 1.34
+    assert 1.2 < costs.executed_flops(block) / costs.useful_flops(block) < 1.34
 
 
-def test_a_sweep_over_models_ends_with_rows_tables_and_a_case_to_run_again(cli, tmp_path):
-    out = tmp_path / "out"
-    arguments = ("--dtype", "fp32", "--device", "cpu", "--in-process", "--case-budget", 0.01)
+def test_a_sweep_over_models_ends_with_rows_and_tables(cli, tmp_path):
+    out, hasty = tmp_path / "out", tmp_path / "hasty.toml"
+    hasty.write_text(HASTY)
     code, _, stderr = cli(
-        *("run", "--model", "tnl-tiny,llama-tiny", "--seq", "32..64", "--pass", "train,decode"),
-        *("--checkpoint", "none,block", "--out", out, *arguments),
+        *("run", hasty, "--model", "tnl-tiny,llama-tiny", "--seq", "32", "--pass", "train,decode"),
+        *("--dtype", "fp32", "--checkpoint", "none,block", "--out", out, "--device", "cpu", "--in-process"),
     )
     assert code == 0, stderr
     rows = results.read(out).rows
-    assert [row.verdict for row in rows.values()] == ["ok"] * 12, [row.reason for row in rows.values()]
-    key = next(key for key in rows if "checkpoint=block" in key)
+    assert [row.verdict for row in rows.values()] == ["ok"] * 6, [row.reason for row in rows.values()]
+    key = next(key for key in rows if "tnl-tiny,checkpoint=block" in key)
     assert "lightning_eager in tnl-tiny" in stderr
-    code, _, stderr = cli(
-        "run", "--case", key, "--out", tmp_path / "again", "--in-process", "--case-budget", 0.01
-    )
-    assert code == 0, stderr
     code, stdout, _ = cli("table", out, "--metric", "mfu_useful")
     assert code == 0
     assert "tnl-tiny, checkpoint block" in stdout
