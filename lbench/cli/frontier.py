@@ -11,6 +11,7 @@ import typer
 
 from lbench.cli import axes, folders
 from lbench.errors import UsageError
+from lbench.lengths import LARGEST
 
 if TYPE_CHECKING:
     from lbench.case import Case
@@ -137,7 +138,8 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
         with interrupt.held_back(), sweep.session():
             for case in sweep.cases:
                 sweep.keep_workers({case.backend})
-                for row in search(case, measure, start=lengths[0], largest=lengths[1], resolution=resolution):
+                largest = min(lengths[1], _most(case))
+                for row in search(case, measure, start=lengths[0], largest=largest, resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
                     name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
                     print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
@@ -145,6 +147,13 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
         folder = sweep.writer.folder
         print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _most(case: Case) -> int:
+    """The longest sequence that a model has positions for."""
+    from lbench import models
+
+    return (models.of_case(case).max_length if case.model else 0) or LARGEST
 
 
 def _report(rows: list[Row], folder: Path) -> None:

@@ -142,7 +142,7 @@ def _mixed_numbers(layer: Layer) -> int:
     fed = sum(layer.width_of(name) for name, feed in layer.feeds.items() if feed.source != "learned")
     doubled = (layer.rotary == "lrpe") * 2 * layer.heads * layer.head_dim
     changed = len(layer.activations) * layer.heads * layer.head_dim + doubled
-    changed += sum(layer.width_of(name) for name in layer.conv) * 6
+    changed += sum(layer.convolved) * 6
     if layer.rotary == "rope":
         changed += 3 * (layer.heads + layer.kv_heads) * layer.head_dim
     gates = 3 * layer.out_width if layer.gate != "none" else 0

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear
 from torch.utils.checkpoint import checkpoint
 
-from lbench import mechanisms
 from lbench.models import layers
 from lbench.models.spec import CONV_TOKENS, Layer, Model, Shapes
 
@@ -138,12 +137,11 @@ def enter(
         if keeps_tail:
             new_tail = layers.new_tail(inside, tail, CONV_TOKENS)
         out = layers.short_conv(inside, weights["conv"], weights["conv_bias"], tail)
-        parts = layers.ACTIVATIONS["silu"](out).split([layer.width_of(name) for name in layer.conv], -1)
+        parts = layers.ACTIVATIONS["silu"](out).split(layer.convolved, -1)
         made |= dict(zip(layer.conv, parts, strict=True))
-    from_x = {n: f.rank or layer.width_of(n) for n, f in layer.feeds.items() if f.source == "x"}
-    if from_x:
-        parts = linear(made["x"], weights["from_x"]).split(list(from_x.values()), -1)
-        made |= dict(zip(from_x, parts, strict=True))
+    if layer.from_x:
+        parts = linear(made["x"], weights["from_x"]).split(list(layer.from_x.values()), -1)
+        made |= dict(zip(layer.from_x, parts, strict=True))
     tensors = {name: _tensor(name, made, weights, layer) for name in layer.feeds}
     if table is not None:
         tensors |= {name: layers.rope(tensors[name], table) for name in ("q", "k")}
@@ -153,7 +151,6 @@ def enter(
 def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) -> Tensor:
     """One tensor of the mixer as its mechanism wants it: canonical shape, own activation."""
     feed = layer.feeds[name]
-    dims = mechanisms.load(layer.mechanism).tensors[name]
     if feed.source == "learned":
         return layers.ACTIVATIONS[feed.activation](weights[name])
     value = made[name]
@@ -162,9 +159,8 @@ def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) 
     if feed.bias:
         value = value + weights[f"{name}_bias"]
     value = layers.ACTIVATIONS[layer.activations.get(name, "")](value)
-    sizes = {"h": layer.heads, "g": layer.kv_heads, "d": layer.head_dim, "e": layer.head_dim_v}
-    if len(dims) > 3:
-        value = value.unflatten(-1, [sizes[dim] for dim in dims[2:]])
+    if len(layer.sizes[name]) > 1:
+        value = value.unflatten(-1, layer.sizes[name])
     value = layers.ACTIVATIONS[feed.activation](value.float() if feed.wide else value)
     return value * layers.ACTIVATIONS["negative_exp"](weights[f"{name}_rate"]) if feed.rate else value
 

@@ -67,14 +67,30 @@ class Layer:
 
     def width_of(self, tensor: str) -> int:
         """Numbers a token of a tensor the mixer is fed, before any rotation."""
-        sizes = {"h": self.heads, "g": self.kv_heads, "d": self.head_dim, "e": self.head_dim_v}
-        sizes |= {"n": MAMBA1_STATE, "b": 1, "t": 1}
-        return prod(sizes[dim] for dim in mechanisms.load(self.mechanism).tensors[tensor])
+        return prod(self.sizes[tensor])
 
     @functools.cached_property
     def feeds(self) -> dict[str, Feed]:
         """How each tensor of the mechanism is made."""
         return feeds_of(self.mechanism, self.width)
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Axes of each tensor behind batch and time, before any rotation; of what is learned, all axes."""
+        named = {"h": self.heads, "g": self.kv_heads, "d": self.head_dim, "e": self.head_dim_v}
+        named["n"] = MAMBA1_STATE
+        dims = mechanisms.load(self.mechanism).tensors
+        return {name: tuple(named[dim] for dim in dims[name] if dim not in "bt") for name in self.feeds}
+
+    @functools.cached_property
+    def from_x(self) -> dict[str, int]:
+        """What x is projected to, name -> width."""
+        return {n: f.rank or self.width_of(n) for n, f in self.feeds.items() if f.source == "x"}
+
+    @functools.cached_property
+    def convolved(self) -> tuple[int, ...]:
+        """Widths of the tensors of the short convolution."""
+        return tuple(self.width_of(name) for name in self.conv)
 
     @functools.cached_property
     def projected(self) -> dict[str, int]:
@@ -97,13 +113,12 @@ class Layer:
             shapes["norm"] = (self.width,)
         for name, feed in self.feeds.items():
             shapes |= self._weights_of(name, feed)
-        from_x = {n: f.rank or self.width_of(n) for n, f in self.feeds.items() if f.source == "x"}
-        if from_x:
-            shapes["from_x"] = (sum(from_x.values()), self.width_of("x"))
+        if self.from_x:
+            shapes["from_x"] = (sum(self.from_x.values()), self.width_of("x"))
         if self.gate_rank:
             shapes["gate_up"] = (self.out_width, self.gate_rank)
         if self.conv:
-            channels = sum(self.width_of(name) for name in self.conv)
+            channels = sum(self.convolved)
             shapes |= {"conv": (channels, 1, CONV_TOKENS), "conv_bias": (channels,)}
         if self.rotary == "lrpe":
             shapes["theta"] = (self.heads, self.head_dim)
@@ -116,9 +131,7 @@ class Layer:
     def _weights_of(self, name: str, feed: Feed) -> Shapes:
         """What a tensor needs beside its share of the projections."""
         if feed.source == "learned":
-            dims = mechanisms.load(self.mechanism).tensors[name]
-            sizes = {"h": self.heads, "e": self.head_dim_v, "n": MAMBA1_STATE}
-            return {name: tuple(sizes[dim] for dim in dims)}
+            return {name: self.sizes[name]}
         shapes: Shapes = {f"{name}_up": (self.width_of(name), feed.rank)} if feed.rank else {}
         if feed.rate:
             shapes[f"{name}_rate"] = (self.heads,)

@@ -219,7 +219,7 @@ def empty_held(layer: Layer, case: Case, device: str, length: int) -> Held:
             size = (case.batch, length, layer.kv_heads, width)
             made[name] = torch.empty(size, device=device, dtype=dtype_of(case))
     if layer.conv:
-        channels = sum(layer.width_of(name) for name in layer.conv)
+        channels = sum(layer.convolved)
         made["tail"] = torch.zeros(case.batch, 3, channels, device=device, dtype=dtype_of(case))
     return made
 
