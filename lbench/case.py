@@ -104,6 +104,17 @@ class Case:
         return f"{self.backend} in {self.model}" if self.model else self.backend
 
     @property
+    def model_setting(self) -> str:
+        """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
+        names = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+        said = [
+            f"{name.replace('_', ' ')} {getattr(self, name)}"
+            for name in names
+            if getattr(self, name) != _DEFAULTS[name]
+        ]
+        return ", ".join([self.model, *said]) if self.model else ""
+
+    @property
     def key(self) -> str:
         """The canonical string. Fields at their default are left out, so new fields keep old keys."""
         parts = [

@@ -43,7 +43,10 @@ class Condition:
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """All conditions of the rows, setting by setting. The newest row of a point stands for it."""
-    frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]))
+    # Frames of an export that was made before there were models have none of their columns.
+    frame = frame.assign(
+        machine=frame["gpu"].fillna(frame["cpu"]), **{name: "" for name in MODEL if name not in frame}
+    )
     settings = [(values, newest(rows)) for values, rows in _settings(frame)]
     told = {name for name in SETTING if len({values[name] for values, _ in settings}) > 1}
     if "machine" in told:
