@@ -96,7 +96,9 @@ def test_kernels_import_torch_and_triton_alone() -> None:
                 )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["list"], ["list", "mechanisms"], ["list", "models"]]
+)
 def test_help_and_list_import_neither_torch_nor_pandas(arguments: list[str]) -> None:
     code = (
         "import sys\n"

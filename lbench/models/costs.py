@@ -91,7 +91,9 @@ def memory_of(case: Case) -> Memory:
         kept = sum(_kept_numbers(layer, case) for layer in model.blocks) * tokens * item
         # The loss keeps the gradient of the head and of the last hidden states.
         kept += 2 * tokens * model.width * item
-        working = working * 2 + min(LOGITS_BYTES, 10 * tokens * model.vocab)
+        # What is computed again stands beside what was kept, and its gradients beside both.
+        again = case.checkpoint != "none" or case.chunk
+        working = working * (2 if again else 1) + min(LOGITS_BYTES, 10 * tokens * model.vocab)
     elif not decode:
         chunk = min(case.prefill_chunk or case.seq_len, case.seq_len)
         working = working * chunk // case.seq_len
