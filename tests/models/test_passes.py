@@ -174,7 +174,7 @@ def test_keys_of_models_name_the_case_again():
 
 
 def test_the_suites_of_models_expand():
-    for name in ("models", "quick-models-cuda", "quick-models-cpu"):
+    for name in ("models", "models-trial", "quick-models-cuda", "quick-models-cpu"):
         cases = suite.load(name).cases("cpu" if name.endswith("cpu") else "cuda")
         assert all(case.model for case in cases)
 
