@@ -64,7 +64,7 @@ def unexpected(backend: Backend, kernels: Sequence[Mapping[str, Any]], pass_name
     names = [str(kernel["name"]) for kernel in kernels]
     if not names:
         return ""
-    for pattern in backend.expected_kernels(pass_name):
+    for pattern in backend.expected_kernels(_KERNELS_OF.get(pass_name, pass_name)):
         if not any(re.search(pattern, name) for name in names):
             ran = ", ".join(_short(name) for name in names[:SHOWN])
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -145,6 +145,10 @@ def _parts(tensor: Tensor) -> Sequence[Tensor]:
     rows = max(tensor.shape[axis] * PIECE // tensor.numel(), 1)
     parts: tuple[Tensor, ...] = tensor.split(rows, axis)
     return parts
+
+
+_KERNELS_OF = {"train": "fwdbwd", "prefill": "fwd"}
+"""Passes of models, and the mixer's pass whose kernels must run in them."""
 
 
 def _short(name: str) -> str:

@@ -10,6 +10,13 @@ from typing import Any
 from lbench.errors import UsageError, unknown
 
 PASSES = ("fwd", "bwd", "fwdbwd", "decode")
+"""Passes of a mixer alone."""
+MODEL_PASSES = ("train", "prefill", "decode")
+"""Passes of a whole model."""
+ALL_PASSES = (*PASSES, *(name for name in MODEL_PASSES if name not in PASSES))
+BODIES = ("native", "common")
+CHECKPOINTS = ("none", "selective", "block")
+COMPILE = ("off", "on")
 DTYPES = ("bf16", "fp16", "fp32")
 DEVICES = ("cuda", "cpu")
 DECAYS = ("alibi", "zero", "deep", "steep")
@@ -25,7 +32,7 @@ class Case:
     mechanism: str
     """What is computed; a registered backend fixes it."""
     pass_name: str = "fwd"
-    """fwd | bwd | fwdbwd | decode."""
+    """fwd | bwd | fwdbwd | decode; of a model train | prefill | decode."""
     batch: int = 1
     seq_len: int = 1024
     """Tokens of each sequence; for decode, the context already held."""
@@ -43,16 +50,33 @@ class Case:
     inputs: str = "model"
     """model | outlier (an old token 10,000 times larger) | mean (a large mean)."""
     seed: int = 0
+    model: str = ""
+    """Name of a model, or path of a config.json; empty for a mixer alone. Heads and dims are then its own."""
+    body: str = "native"
+    """native (the model's own block) | common (one block for all mixers); read by models, as all below."""
+    attention: str = ""
+    """Backend of a hybrid's softmax layers; empty where a model has none beside its mixer."""
+    checkpoint: str = "none"
+    """Activations computed again in training: none | selective (MLPs) | block (all but block inputs)."""
+    chunk: int = 0
+    """Tokens that all but the mixers work on at once; 0: all."""
+    prefill_chunk: int = 0
+    """Tokens of a prompt that go through the model at once; 0: all."""
+    compile: str = "off"
+    """torch.compile for all but the mixer: off | on."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         object.__setattr__(self, "head_dim_v", self.head_dim_v or self.head_dim)
         for kind, given, known in (
-            ("pass", self.pass_name, PASSES),
+            ("pass", self.pass_name, ALL_PASSES),
             ("dtype", self.dtype, DTYPES),
             ("device", self.device, DEVICES),
             ("decay", self.decay, DECAYS),
             ("inputs", self.inputs, INPUTS),
+            ("body", self.body, BODIES),
+            ("checkpoint", self.checkpoint, CHECKPOINTS),
+            ("compile", self.compile, COMPILE),
         ):
             if given not in known:
                 raise unknown(kind, given, known)
@@ -61,13 +85,34 @@ class Case:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.heads % self.kv_heads:
             raise UsageError(f"{self.heads} heads cannot be shared by {self.kv_heads} kv_heads")
-        if "," in self.backend:
-            raise UsageError(f"backend {self.backend!r} has a comma, which separates the parts of a key")
+        for name in ("backend", "model"):
+            if "," in getattr(self, name):
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r} has a comma, which separates the parts of a key"
+                )
+        if self.pass_name not in PASSES and not self.model:
+            raise UsageError(f"pass {self.pass_name} is one of models; name them with --model")
 
     @property
     def tokens(self) -> int:
         """Tokens that one call works on: batch x seq_len, or batch for decode."""
         return self.batch if self.pass_name == "decode" else self.batch * self.seq_len
+
+    @property
+    def who(self) -> str:
+        """The backend, and the model it works in, for people."""
+        return f"{self.backend} in {self.model}" if self.model else self.backend
+
+    @property
+    def model_setting(self) -> str:
+        """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
+        names = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+        said = [
+            f"{name.replace('_', ' ')} {getattr(self, name)}"
+            for name in names
+            if getattr(self, name) != _DEFAULTS[name]
+        ]
+        return ", ".join([self.model, *said]) if self.model else ""
 
     @property
     def key(self) -> str:
@@ -88,7 +133,7 @@ class Case:
             parts.append(f"kv_heads={self.kv_heads}")
         if self.head_dim_v != self.head_dim:
             parts.append(f"head_dim_v={self.head_dim_v}")
-        for field in ("decay", "inputs", "seed"):
+        for field in _NAMED:
             if getattr(self, field) != _DEFAULTS[field]:
                 parts.append(f"{field}={getattr(self, field)}")
         return ",".join(parts)
@@ -124,6 +169,19 @@ class Case:
         return cls(**{"pass_name" if name == "pass" else name: value for name, value in fields.items()})
 
 
+_NAMED = (
+    "decay",
+    "inputs",
+    "seed",
+    "model",
+    "body",
+    "attention",
+    "checkpoint",
+    "chunk",
+    "prefill_chunk",
+    "compile",
+)
+"""Parts of a key written `name=value`, where they are not at their default."""
 _SHORT = {"b": "batch", "t": "seq_len", "h": "heads", "d": "head_dim"}
 _DEFAULTS: dict[str, Any] = {
     field.name: "" if field.default is dataclasses.MISSING else field.default

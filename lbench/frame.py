@@ -15,6 +15,8 @@ from lbench.results import Results, Row
 
 CASE_COLUMNS = ("batch", "seq_len", "tokens", "heads", "head_dim", "head_dim_v", "decay")
 
+MODEL_COLUMNS = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+
 
 def load(*folders: str | Path) -> pd.DataFrame:
     """Loads result folders: one line a row, sorted as measured; metrics are NaN where a row has none.
@@ -70,6 +72,8 @@ def _line(row: Row, result: Results) -> dict[str, Any]:
         "kernels": "; ".join(f"{kernel['count']} x {kernel['name']}" for kernel in row.kernels),
         "idle_w": row.energy.get("idle_w"),
         "inputs_id": row.inputs_id,
+        **{column: getattr(case, column) for column in MODEL_COLUMNS},
+        "params": row.model.get("params"),
         "doubts": "; ".join(row.doubts),
         "run": row.run,
         "environment": run.get("environment"),

@@ -72,3 +72,13 @@ def _advance(length: int, step: str, part: str) -> int:
     if step.startswith("x") and step[1:].isdigit() and int(step[1:]) >= 2:
         return length * int(step[1:])
     raise UsageError(f"step {step!r} in {part!r}; allowed are :x2 (times, 2 or more) and :+4k (plus)")
+
+
+def batch_of(tokens: int, seq_len: int) -> int:
+    """Sequences of a length that make up so many tokens."""
+    if tokens % seq_len:
+        raise UsageError(
+            f"{tokens} tokens cannot be split into sequences of {format_length(seq_len)} ({seq_len}); "
+            f"choose --tokens as a multiple of every length"
+        )
+    return tokens // seq_len

@@ -82,3 +82,13 @@ def _os_name() -> str:
     with contextlib.suppress(OSError):
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
     return kernel
+
+
+def gpu_memory_bytes() -> int | None:
+    """Memory of the first NVIDIA GPU, asked of its driver; None where there is none."""
+    with contextlib.suppress(Exception):  # NVML may be missing or forbidden
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
+    return None

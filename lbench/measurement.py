@@ -94,7 +94,7 @@ def prepare(
     wants to know, beside the fields of the row. `limits` are the errors allowed, where another backend of the
     mechanism had the same inputs before; else they are found.
     """
-    from lbench import attest, energy, workload
+    from lbench import attest, workload
     from lbench.clock import clock_of
     from lbench.comparison import Error
     from lbench.memory import take_ledger
@@ -104,7 +104,7 @@ def prepare(
     before = compilations.variants
     cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
     with stages.enter("set-up", "build"):
-        work = workload.build(case, device)
+        work = workload.build_mixer(case, device)
         clock = clock_of(device, cold=False)
         clock.wait()
     with stages.enter("the first call", "compile"):
@@ -132,17 +132,28 @@ def prepare(
     if protocol is not None:
         with stages.enter("timing of the host", "warm_up"):
             describe_call(work, device, protocol, call_s, outcome)
-        steady_s = outcome["call_s"] + outcome["enqueue_s"]
-        outcome["compile"] = {
-            "cold_s" if cold else "length_s": max(outcome["first_call_s"] - steady_s, 0.0),
-            "variants": compilations.variants - before,
-        }
-    with stages.enter("attestation", "attest"):
+        outcome["compile"] = compiled(outcome, cold, compilations.variants - before)
+    attest_and_weigh(work, device, protocol, process, outcome)
+
+
+def compiled(outcome: Outcome, cold: bool, variants: int) -> dict[str, float]:
+    """What compilation took: the first call beyond a steady one, `cold` in a process new to the backend."""
+    beyond_s = max(outcome["first_call_s"] - outcome["call_s"] - outcome["enqueue_s"], 0.0)
+    return {"cold_s" if cold else "length_s": beyond_s, "variants": variants}
+
+
+def attest_and_weigh(
+    work: Any, device: str, protocol: Protocol | None, process: Process, outcome: Outcome
+) -> None:
+    """Which kernels ran, and where they are the right ones and something is timed, the energy of a call."""
+    from lbench import attest, energy
+
+    with process.stages.enter("attestation", "attest"):
         outcome["kernels"], reason = attest.what_ran(work, device)
     if reason:
         outcome |= {"verdict": "wrong", "reason": reason}
     elif protocol is not None:
-        with stages.enter("the energy window", "energy"):
+        with process.stages.enter("the energy window", "energy"):
             outcome["energy"] = energy.per_call(work.call, device, outcome["call_s"])
 
 

@@ -21,7 +21,7 @@ RESULTS = ("o", "state")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Use:
+class Use:
     """What a call did to the memory, in bytes beyond what was alive before it."""
 
     peak: int
@@ -44,35 +44,36 @@ def take_ledger(work: Any, device: str) -> tuple[Any, dict[str, int]]:
     if work.output_gradient is not None:
         given.append(work.output_gradient)
     if device.startswith("cuda"):
-        _give_back()
+        give_back()
     saved = 0
     if work.forward is None:
-        result, use = _watched(work.call, device)
+        result, use = watched(work.call, device)
     else:
-        values, forward = _watched(work.forward, device)
+        values, forward = watched(work.forward, device)
         saved = max(forward.alive - _storage_bytes(values), 0)
         if work.case.pass_name == "bwd":
             # The graph that is timed was made before: its own memory is no part of the pass.
             del values
-            result, use = _watched(work.call, device)
+            result, use = watched(work.call, device)
         else:
-            result, backward = _watched(lambda: work.backward(values), device)
-            use = _joined(forward, backward)
+            result, backward = watched(lambda: work.backward(values), device)
+            use = joined(forward, backward)
     ledger = {"inputs": _bytes(given), **_made(work.outputs(result)), "saved": saved, "peak": use.peak}
     of_this_pass = ledger["gradients"]
     if work.case.pass_name != "bwd":
         of_this_pass += ledger["outputs"] + saved
     ledger["workspace"] = max(use.peak - of_this_pass, 0)
     if device.startswith("cuda"):
-        ledger |= {"slack": use.slack, "reserved": use.reserved, "device": _device_bytes(device)}
+        ledger |= {"slack": use.slack, "reserved": use.reserved, "device": device_bytes(device)}
     return result, ledger
 
 
-def _watched(call: Callable[[], Any], device: str) -> tuple[Any, _Use]:
+def watched(call: Callable[[], Any], device: str) -> tuple[Any, Use]:
+    """Calls: what it returned, and what it did to the memory."""
     return _watched_cuda(call) if device.startswith("cuda") else _watched_cpu(call)
 
 
-def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, _Use]:
+def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, Use]:
     import torch
 
     torch.cuda.synchronize()
@@ -82,10 +83,10 @@ def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, _Use]:
     torch.cuda.synchronize()
     peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
     alive = torch.cuda.memory_allocated() - before
-    return result, _Use(peak=peak - before, alive=alive, slack=reserved - peak, reserved=reserved)
+    return result, Use(peak=peak - before, alive=alive, slack=reserved - peak, reserved=reserved)
 
 
-def _watched_cpu(call: Callable[[], Any]) -> tuple[Any, _Use]:
+def _watched_cpu(call: Callable[[], Any]) -> tuple[Any, Use]:
     # torch keeps no peak of its CPU allocations, but its profiler reports each of them. This is the profiler
     # below `torch.profiler.profile`, which would import the whole of inductor: seconds in every worker.
     from torch.autograd.profiler import profile as profiled
@@ -102,13 +103,13 @@ def _watched_cpu(call: Callable[[], Any]) -> tuple[Any, _Use]:
     for event in changes:
         alive += event["args"]["Bytes"]
         peak = max(peak, alive)
-    return result, _Use(peak=peak, alive=alive)
+    return result, Use(peak=peak, alive=alive)
 
 
-def _joined(first: _Use, second: _Use) -> _Use:
+def joined(first: Use, second: Use) -> Use:
     """Two calls, the second with what the first left alive, as one."""
     reserved = max(first.reserved, second.reserved)
-    return _Use(
+    return Use(
         peak=max(first.peak, first.alive + second.peak),
         alive=first.alive + second.alive,
         slack=min(reserved - one.reserved + one.slack for one in (first, second)),
@@ -132,15 +133,16 @@ def _storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(storages.values())
 
 
-def _give_back() -> None:
-    """What earlier calls left in the allocator's cache is no memory of this pass."""
+def give_back() -> None:
+    """Empties the cache: what earlier calls left in the allocator's cache is no memory of this pass."""
     import torch
 
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
 
 
-def _device_bytes(device: str) -> int:
+def device_bytes(device: str) -> int:
+    """Memory in use on the whole card, by its driver's reading."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lbench import mechanisms
-from lbench.mechanisms import costs
+from lbench import floors
 from lbench.results import Row
 from lbench.statistics import median, median_interval
 
@@ -84,7 +83,11 @@ def _workspace(row: Row, run: dict[str, Any]) -> float:
 
 
 def _least_memory(row: Row, _: dict[str, Any]) -> float:
-    return costs.least_memory_bytes(row.case, mechanisms.load(row.case.mechanism)) / MIB
+    if row.case.model and "least_bytes" not in row.model:
+        return NAN
+    if row.case.model:
+        return float(row.model["least_bytes"]) / MIB
+    return floors.least_memory_bytes(row.case) / MIB
 
 
 def _memory_ratio(row: Row, run: dict[str, Any]) -> float:
@@ -124,22 +127,43 @@ def _error(tensors: Callable[[str], bool], kind: str) -> Callable[[Row, dict[str
 
 
 def _is_gradient(name: str) -> bool:
-    return name not in ("o", "state")
+    return name not in ("o", "state", "logits") and not name.endswith((" o", " state"))
 
 
 def _floor(row: Row, run: dict[str, Any]) -> float:
     bandwidth_gb_s = run.get("copy_bandwidth_gb_s")
-    if not bandwidth_gb_s:
+    if not bandwidth_gb_s or (row.case.model and not row.model):
         return NAN
-    return mechanisms.load(row.case.mechanism).floor_bytes(row.case) / (bandwidth_gb_s * 1e9) * 1e3
+    if row.model:
+        return float(row.model["floor_bytes"]) / (bandwidth_gb_s * 1e9) * 1e3
+    return floors.floor_bytes(row.case) / (bandwidth_gb_s * 1e9) * 1e3
 
 
 def _floor_share(row: Row, run: dict[str, Any]) -> float:
     return _per_s(_floor(row, run) * 1e-3, row)
 
 
+def _useful_flops(row: Row) -> float:
+    # A model's are kept with its row: its config.json may be gone.
+    return row.model.get("useful_flops", NAN) if row.case.model else floors.useful_flops(row.case)
+
+
+def _mfu(flops: str) -> Callable[[Row, dict[str, Any]], float]:
+    """FLOPs of a model over time and the matrix rate that the run measured."""
+
+    def share(row: Row, run: dict[str, Any]) -> float:
+        rate = (run.get("matrix_tflop_s") or {}).get(row.case.dtype)
+        return _per_s(row.model.get(flops, NAN), row) / (rate * 1e12) if rate else NAN
+
+    return share
+
+
+def _mixer_share(row: Row, _: dict[str, Any]) -> float:
+    return row.model.get("mixer_ms", NAN) / row.model.get("metered_ms", NAN)
+
+
 def _useful_tflop_s(row: Row, _: dict[str, Any]) -> float:
-    return _per_s(mechanisms.load(row.case.mechanism).useful_flops(row.case), row) / 1e12
+    return _per_s(_useful_flops(row), row) / 1e12
 
 
 def _metric(name: str, title: str, unit: str, better: str, value: Callable[..., float]) -> Metric:
@@ -191,6 +215,20 @@ METRICS: dict[str, Metric] = {
         _metric("error_share", "worst error as a share of what is allowed", "", "lower", _error_share),
         _metric("floor_ms", "memory floor", "ms", "lower", _floor),
         _metric("floor_share", "share of the memory floor", "", "higher", _floor_share),
+        _metric(
+            "mfu_useful", "useful FLOPs as a share of the matrix rate", "", "higher", _mfu("useful_flops")
+        ),
+        _metric(
+            "mfu_executed",
+            "FLOPs with recomputed ones as a share of the matrix rate",
+            "",
+            "higher",
+            _mfu("executed_flops"),
+        ),
+        _metric("mixer_share", "share of time in the mixers", "", "lower", _mixer_share),
+        _metric("weights_mib", "memory of a model's weights", "MiB", "lower", _held("weights")),
+        _metric("optimizer_mib", "memory of the optimizer's moments", "MiB", "lower", _held("optimizer")),
+        _metric("cache_mib", "memory of states, or keys and values", "MiB", "lower", _held("cache")),
         _metric("useful_tflop_s", "useful arithmetic", "TFLOP/s", "higher", _useful_tflop_s),
     )
 }

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lbench import mechanisms
+from lbench import floors
 from lbench.case import Case
 from lbench.durations import format_duration
-from lbench.mechanisms import costs
 from lbench.prediction import CHECK_CALLS, extrapolated, gib, series_of
 from lbench.protocol import Stopping
 from lbench.results import Row
@@ -139,10 +138,9 @@ class Plan:
         return max(seen, default=START_UP_S[case.device])
 
     def _floor_s(self, case: Case) -> float:
-        mechanism = mechanisms.load(case.mechanism)
         rate = ARITHMETIC_FLOP_S[case.device].get(case.dtype, CPU_FLOP_S)
-        bytes_s = mechanism.floor_bytes(case) / self._bandwidth
-        return mechanism.useful_flops(case) / rate + bytes_s + LAUNCH_S[case.device]
+        bytes_s = floors.floor_bytes(case) / self._bandwidth
+        return floors.useful_flops(case) / rate + bytes_s + LAUNCH_S[case.device]
 
     def _time_over(self, row: Row) -> float:
         return median(row.times_ms) * 1e-3 / self._floor_s(row.case)
@@ -166,7 +164,7 @@ def _used_bytes(row: Row) -> float:
 
 
 def _least_bytes(case: Case) -> float:
-    return costs.least_memory_bytes(case, mechanisms.load(case.mechanism))
+    return floors.least_memory_bytes(case)
 
 
 def _memory_over(row: Row) -> float:

@@ -31,7 +31,7 @@ import random
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ KEPT = (
     "inputs_id",
     "kernels",
     "deterministic",
+    "model",
     "enqueue_us",
 )
 """What comes back of a row as it is; samples and what follows from them are taken anew."""
@@ -80,6 +81,7 @@ class Replay:
     environment: dict[str, Any]
     """That of the run with the most rows, marked as a replay."""
     copy_bandwidth_gb_s: float
+    matrix_tflop_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, device: str) -> Replay:
@@ -107,6 +109,7 @@ class Replay:
             scripts=tuple(_script(given, folder / SCRIPT) for given in script.get("case", ())),
             environment=told,
             copy_bandwidth_gb_s=script.get("copy_bandwidth_gb_s") or run.get("copy_bandwidth_gb_s") or 1000.0,
+            matrix_tflop_s=run.get("matrix_tflop_s") or {},
         )
 
     def script(self, case: Case) -> Script | None:
@@ -148,7 +151,11 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     if request["do"] in ("locate", "start"):
         return {"device": device, "uuid": ""}
     if request["do"] == "probe":
-        return {"environment": replay.environment, "copy_bandwidth_gb_s": replay.copy_bandwidth_gb_s}
+        return {
+            "environment": replay.environment,
+            "copy_bandwidth_gb_s": replay.copy_bandwidth_gb_s,
+            "matrix_tflop_s": replay.matrix_tflop_s,
+        }
     case = Case.from_dict(request["case"])
     if request["do"] == "round":
         return _round(replay, case, Protocol.from_dict(request["protocol"]), request["turn"])

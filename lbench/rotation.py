@@ -24,7 +24,10 @@ def groups(cases: Iterable[Case]) -> list[list[Case]]:
     """Cases by pass and shape, whatever their mechanism and backend, in the order of tokens and length."""
     found: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
-        shape = (case.heads, case.head_dim, case.head_dim_v, case.dtype, case.inputs, case.seed)
+        shape: tuple[Any, ...] = (case.heads, case.head_dim, case.head_dim_v, case.inputs)
+        if case.model:  # those of one size are compared whatever their heads
+            shape = (case.model.partition("-")[2],)
+        shape = (*shape, case.dtype, case.seed)
         key = (case.pass_name, case.batch * case.seq_len, case.seq_len, *shape, case.device)
         found.setdefault(key, []).append(case)
     return [found[key] for key in sorted(found, key=lambda key: key[:3])]

@@ -66,13 +66,16 @@ class Row:
     """Seconds of the case by what they went to: start_up, build, compile, memory, verify, sampling ..."""
     memory: dict[str, int] = field(default_factory=dict)
     """Bytes: inputs, outputs, gradients, saved, peak (beyond what was there), workspace; on a GPU also slack,
-    reserved, device."""
+    reserved, device; of a model also weights, optimizer, cache."""
     energy: dict[str, float] = field(default_factory=dict)
     """joules_per_call (idle power subtracted), idle_w, window_s; empty where the device has no counter."""
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
     """Tensor -> {rms, block}: relative RMS over all of it, and of its worst 64-token block."""
     limits: dict[str, dict[str, float]] = field(default_factory=dict)
     coverage: str = ""
+    model: dict[str, float] = field(default_factory=dict)
+    """Of a model: params, useful_flops, executed_flops, floor_bytes, least_bytes, and of one metered call
+    mixer_ms and metered_ms."""
     twin: dict[str, Any] = field(default_factory=dict)
     """The case measured once more in the same rotation, as if it were another's: times_ms, rounds."""
     kernels: tuple[dict[str, Any], ...] = ()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lbench import backends, preflight, rotation
+from lbench.barriers import barrier
 from lbench.case import Case
 from lbench.crew import Crew
 from lbench.device import Device
@@ -25,7 +26,6 @@ from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
 from lbench.machine import memory_is_limited
 from lbench.plan import Plan
 from lbench.prediction import reason_to_skip
-from lbench.refusal import refusal
 from lbench.replay import is_replay
 from lbench.results import FINAL, Results, Row, Writer, content_id
 from lbench.rotation import Member
@@ -232,7 +232,8 @@ class Sweep:
         """The outcome of a case for which its backend is not made, or not installed."""
         if is_replay(self.device.device):
             return None  # the rows say it
-        return refusal(case, self.device.capability)
+        found = barrier(case, self.device.capability)
+        return {"verdict": found[0], "reason": found[1]} if found else None
 
     def _should_not(self, case: Case) -> dict[str, Any] | None:
         """The outcome of a case that is predicted not to end well, or not to fit into the sweep's budget."""
@@ -242,6 +243,11 @@ class Sweep:
         return {"verdict": "skipped", "reason": skip} if skip else None
 
     def _hopeless(self, case: Case) -> str | None:
+        if case.model and not is_replay(self.device.device):
+            from lbench.models.room import reason_not_to_try
+
+            if reason := reason_not_to_try(case, self.device.memory_bytes, self.device.kind):
+                return reason
         return reason_to_skip(
             case,
             self.rows.values(),
@@ -261,6 +267,13 @@ class Sweep:
 
     def _row(self, member: Member, outcome: dict[str, Any]) -> Row:
         fields = {name: value for name, value in outcome.items() if name not in rotation.GIVEN_ON}
+        if member.case.model:
+            from lbench import models
+
+            fields["model"] = {
+                "params": models.of_case(member.case).parameters,
+                **fields.get("model", {}),
+            }
         if member.used:
             fields["protocol"] = content_id(member.used)
             if fields["protocol"] not in self._documents:

@@ -13,7 +13,7 @@ mechanism = ["softmax", "lightning"]     # or backend = [...]
 pass = ["fwd", "fwdbwd"]
 seq = "1k..256k"
 tokens = "256k"         # or batch = 1
-heads = 16
+heads = 16              # or model = ["tnl-1b"] in place of a shape, with body, checkpoint, chunk ...
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 from lbench import backends, mechanisms
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
-from lbench.lengths import format_length, parse_length, parse_lengths
+from lbench.lengths import batch_of, parse_length, parse_lengths
 from lbench.limits import Limits
 from lbench.protocol import L2, TIMERS, Protocol, Stopping
 
@@ -49,8 +49,20 @@ AXES = (
     "decay",
     "inputs",
     "seed",
+    "model",
+    "body",
+    "attention",
+    "checkpoint",
+    "chunk",
+    "prefill_chunk",
+    "compile",
 )
+CHUNKS = ("chunk", "prefill_chunk")
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
+SHAPE = ("heads", "kv_heads", "head_dim", "head_dim_v", "decay", "inputs")
+"""Axes of mixers alone: a model has a shape of its own."""
+MODEL = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+"""Axes that only models have."""
 TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "constancy", "sweep")
 
 
@@ -80,6 +92,9 @@ class Suite:
         """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
         _check_exclusive(axes, "", "--")
         replaced = {other for pair in EXCLUSIVE for axis in pair if axis in axes for other in pair}
+        if "model" in axes:
+            # A suite of shapes lends its protocol and lengths alone.
+            replaced |= {*SHAPE, "backend", "mechanism", "pass", "batch", "tokens"}
         sweeps = tuple(
             {**{axis: value for axis, value in sweep.items() if axis not in replaced}, **axes}
             for sweep in self.sweeps
@@ -188,6 +203,13 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
 
 
 def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
+    if "model" in sweep:
+        from lbench.models.sweep import of_models
+
+        yield from of_models({axis: _values(axis, value) for axis, value in sweep.items()}, device)
+        return
+    for axis in (axis for axis in MODEL if axis in sweep):
+        raise UsageError(f"{axis} is an axis of models; name them with --model")
     axes = {axis: _values(axis, value) for axis, value in sweep.items()}
     who = _who(axes.pop("backend", None), axes.pop("mechanism", None))
     lengths = axes.pop("seq", [1024])
@@ -195,7 +217,7 @@ def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
         for point in itertools.product(*axes.values()):
             fields = dict(zip(axes, point, strict=True))
             if "tokens" in fields:
-                fields["batch"] = _batch(fields.pop("tokens"), seq_len)
+                fields["batch"] = batch_of(fields.pop("tokens"), seq_len)
             fields = {"pass_name" if name == "pass" else name: value for name, value in fields.items()}
             yield Case(backend=backend, mechanism=mechanism, seq_len=seq_len, device=device, **fields)
 
@@ -226,22 +248,14 @@ def _values(axis: str, value: Any) -> list[Any]:
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     if axis == "seq":
         return [length for text in values for length in parse_lengths(str(text))]
-    if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v"):
+    if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v", *CHUNKS):
         return [parse_length(str(text)) for text in values]
     return values
 
 
-def _batch(tokens: int, seq_len: int) -> int:
-    if tokens % seq_len:
-        raise UsageError(
-            f"{tokens} tokens cannot be split into sequences of {format_length(seq_len)} ({seq_len}); "
-            f"choose --tokens as a multiple of every length"
-        )
-    return tokens // seq_len
-
-
 def _order(case: Case) -> tuple[Any, ...]:
-    return (case.mechanism, case.backend, case.pass_name, case.seq_len * case.batch, case.seq_len)
+    size = (case.pass_name, case.seq_len * case.batch, case.seq_len)
+    return (case.model, case.mechanism, case.backend, *size)
 
 
 def _check_exclusive(axes: Mapping[str, Any], where: str, flag: str) -> None:

@@ -11,6 +11,7 @@ from lbench.protocol import SHORT_S, Protocol
 
 if TYPE_CHECKING:
     from lbench.clock import Clock
+    from lbench.models.workload import ModelWorkload
     from lbench.workload import Workload
 
 
@@ -31,7 +32,7 @@ class Turn:
 
 
 def clock_for(
-    work: Workload, device: str, protocol: Protocol, turn: Turn
+    work: Workload | ModelWorkload, device: str, protocol: Protocol, turn: Turn
 ) -> tuple[Clock, Protocol, list[str]]:
     """The clock of a round, ready to read; the protocol with its timer named; doubts that this raises.
 
@@ -44,7 +45,8 @@ def clock_for(
     if not device.startswith("cuda"):
         timer = "wall"
     else:
-        timer = "graph" if turn.call_s < SHORT_S and protocol.timer == "auto" else protocol.timer
+        chained = turn.call_s < SHORT_S or work.in_graph
+        timer = "graph" if chained and protocol.timer == "auto" else protocol.timer
         timer = "events" if timer == "auto" else timer
     if timer == "graph":
         try:
@@ -58,7 +60,7 @@ def clock_for(
 
 
 def _graph_clock(
-    work: Workload, device: str, protocol: Protocol, turn: Turn, inner: Clock
+    work: Workload | ModelWorkload, device: str, protocol: Protocol, turn: Turn, inner: Clock
 ) -> tuple[Clock, Protocol, list[str]]:
     from lbench import graph, timing
     from lbench.clock import l2_bytes

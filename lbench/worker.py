@@ -21,6 +21,7 @@ from lbench import replay
 from lbench.backends.spec import Unsupported
 from lbench.case import Case
 from lbench.measurement import Outcome, Process, Stages, gpu_uuid, prepare, sample_round
+from lbench.model_measurement import prepare_model
 from lbench.protocol import Protocol, Stopping
 from lbench.timers import Turn
 
@@ -56,6 +57,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if done == "profile":
         return _guarded(device, lambda outcome: _profile(case, device, request, outcome))
     limits = request.get("limits", {})
+    if case.model:
+        return _guarded(device, lambda outcome: prepare_model(case, device, protocol, _process, outcome))
     return _guarded(device, lambda outcome: prepare(case, device, protocol, _process, outcome, limits))
 
 

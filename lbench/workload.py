@@ -14,6 +14,8 @@ from lbench.mechanisms.spec import Inputs, Mechanism, shape
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lbench.models.workload import ModelWorkload
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -36,6 +38,11 @@ class Workload:
     """Makes `call` once more, on a copy of the inputs of its own."""
 
     @property
+    def in_graph(self) -> bool:
+        """Whether a GPU times it in a CUDA graph however long it is."""
+        return False
+
+    @property
     def input_bytes(self) -> int:
         """Bytes of the inputs, constants left out, and of the output gradient."""
         given = [*self.inputs.tensors.values()]
@@ -56,11 +63,20 @@ class Workload:
         }
 
 
-def build(case: Case, device: str) -> Workload:
-    """Makes a case's inputs on a torch device, arranges them and prepares its backend's function.
+def build(case: Case, device: str) -> Workload | ModelWorkload:
+    """The workload of a case, whether of a mixer alone or of a model.
 
     Raises what the backend raises: Unsupported, ImportError, or an error of its own.
     """
+    if case.model:
+        from lbench.models.workload import build as build_model
+
+        return build_model(case, device)
+    return build_mixer(case, device)
+
+
+def build_mixer(case: Case, device: str) -> Workload:
+    """Makes a case's inputs on a torch device, arranges them and prepares its backend's function."""
     from lbench.mechanisms.draws import dtype_of, output_gradient
 
     mechanism = mechanisms.load(case.mechanism)

@@ -76,7 +76,7 @@ def test_a_call_that_cannot_be_captured_is_timed_by_events_and_doubted(
         raise RuntimeError("operation not permitted when stream is capturing\nlong story")
 
     monkeypatch.setattr(graph, "capture", refuse)
-    work = SimpleNamespace(call=lambda: None, again=lambda: None, input_bytes=2**20)
+    work = SimpleNamespace(call=lambda: None, again=lambda: None, in_graph=False, input_bytes=2**20)
     turn = Turn(number=0, call_s=5e-5, enqueue_s=1e-5)
     clock, used, doubts = timers.clock_for(work, "cuda:0", Protocol(), turn)
     assert clock is events
@@ -102,7 +102,9 @@ def test_short_calls_take_a_graph(
     monkeypatch.setattr("lbench.clock.l2_bytes", lambda device: L2_BYTES)
     monkeypatch.setattr(graph, "capture", lambda calls, length, device: lambda: None)
     copied: list[int] = []
-    work = SimpleNamespace(call=lambda: None, again=lambda: copied.append(1), input_bytes=10 * 2**20)
+    work = SimpleNamespace(
+        call=lambda: None, again=lambda: copied.append(1), in_graph=False, input_bytes=10 * 2**20
+    )
     turn = Turn(number=0, call_s=call_s, enqueue_s=1e-5)
     _, used, doubts = timers.clock_for(work, "cuda:0", Protocol(timer=asked), turn)
     assert used.timer == timer
@@ -116,7 +118,7 @@ def test_copies_that_fit_in_the_l2_are_doubted(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("lbench.clock.clock_of", lambda device, cold: events)
     monkeypatch.setattr("lbench.clock.l2_bytes", lambda device: L2_BYTES)
     monkeypatch.setattr(graph, "capture", lambda calls, length, device: lambda: None)
-    work = SimpleNamespace(call=lambda: None, again=lambda: None, input_bytes=1000)
+    work = SimpleNamespace(call=lambda: None, again=lambda: None, in_graph=False, input_bytes=1000)
     turn = Turn(number=0, call_s=5e-6, enqueue_s=1e-5)
     _, _, doubts = timers.clock_for(work, "cuda:0", Protocol(), turn)
     assert doubts == ["L2 warm: 128 copies of the inputs fit in the L2"]

@@ -34,20 +34,12 @@ LAYERS = (
     {"writer"},
     {"mechanisms"},
     {"backends", "results"},
-    {
-        "workload",
-        "suite",
-        "metrics",
-        "prediction",
-        "isolation",
-        "comparison",
-        "attest",
-        "frontier",
-        "refusal",
-    },
+    {"models", "prediction"},
+    {"floors", "barriers"},
+    {"workload", "suite", "metrics", "isolation", "comparison", "attest", "frontier"},
     {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan", "follow"},
-    {"measurement", "device"},
-    {"profiling"},
+    {"measurement", "device", "model_check"},
+    {"profiling", "model_measurement"},
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export", "crossover"},
     {"validate", "page", "claims", "pytest_plugin"},
@@ -113,7 +105,16 @@ HEAVY = {
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "run --help", "list", "list backends --json", "list suites", "list mechanisms", "claims list"],
+    [
+        "--help",
+        "run --help",
+        "list",
+        "list backends --json",
+        "list suites",
+        "list mechanisms",
+        "list models",
+        "claims list",
+    ],
 )
 def test_help_and_list_import_nothing_heavy(arguments: str) -> None:
     code = (

@@ -24,17 +24,26 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None = No
     """
     import torch
 
+    state = torch.zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[-1], dtype=torch.float32, device=q.device)
+    return carried(q, k, v, beta, state, g)[0]
+
+
+def carried(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor, g: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """As `chunked`, from a state [B, H, D, E] on: o and the state after the last token."""
+    import torch
+
     batch, _, heads, dim = q.shape
     per_token = batch * heads * max(dim, v.shape[-1])
     segment = max(SEGMENT_ELEMENTS[q.device.type] // per_token // BLOCK, 1) * BLOCK
-    state = q.new_zeros(batch, heads, dim, v.shape[-1], dtype=torch.float32)
     g = torch.zeros_like(beta, dtype=torch.float32) if g is None else g
     outputs = []
     parts = [x.split(segment, 1) for x in (q, k, v, beta, g)]
     for q_part, k_part, v_part, beta_part, g_part in zip(*parts, strict=True):
         o, state = _segment(q_part, k_part, v_part, beta_part, g_part, state)
         outputs.append(o)
-    return torch.cat(outputs, 1)
+    return torch.cat(outputs, 1), state
 
 
 def step(
@@ -55,6 +64,8 @@ def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
     scale = case.head_dim**-0.5
     if case.pass_name == "decode":
         return lambda q, **others: step(q.float() * scale, **others)
+    if case.pass_name == "prefill":
+        return lambda q, **others: carried(q * scale, **others)
     return lambda q, **others: chunked(q * scale, **others)
 
 

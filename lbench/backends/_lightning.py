@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LIMITS = Limits(
-    passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256)
+    passes=("fwd", "bwd", "fwdbwd", "decode"),
+    dtypes=("bf16", "fp16", "fp32"),
+    head_dim=(16, 256),
+    carries=True,
 )
 PACKAGES = ("triton", "lightning_attention")
 # The package takes the fastest path that serves a call; `lightning_plain` must take the plain one.
@@ -34,6 +37,13 @@ def bind(case: Case, slopes: Tensor, scale: float = 1.0, path: str | None = None
     def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return lightning_attention(q, k, v, slopes, scale=scale)[0]
 
+    def carried(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        o, new_state = lightning_attention(
+            q, k, v, slopes, scale=scale, initial_state=state, output_final_state=True
+        )
+        assert new_state is not None
+        return o, new_state
+
     def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         token = (tensor.squeeze(1) for tensor in (q, k, v))
         o, new_state = lightning_attention_step(*token, slopes, state, scale=scale)
@@ -41,14 +51,15 @@ def bind(case: Case, slopes: Tensor, scale: float = 1.0, path: str | None = None
 
     if case.pass_name == "decode":
         return step
-    return forward if path is None else _on_path(forward, path)
+    function = carried if case.pass_name == "prefill" else forward
+    return function if path is None else _on_path(function, path)
 
 
 def _on_path(forward: Forward, path: str) -> Forward:
     from lightning_attention.paths import force_path
 
-    def forced(q: Tensor, k: Tensor, v: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forced(**tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         with force_path(path):
-            return forward(q, k, v)
+            return forward(**tensors)
 
     return forced

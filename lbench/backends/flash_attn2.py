@@ -56,6 +56,7 @@ BACKEND = Backend(
         head_dim=(1, 256),
         equal_head_dims=True,
         grouped_heads=True,
+        carries=True,
         capability=((8, 0), (99, 9)),
     ),
     packages=("flash_attn", "flash_attn_2_cuda"),

@@ -54,6 +54,7 @@ BACKEND = Backend(
         head_dim=(8, 256),
         equal_head_dims=True,
         grouped_heads=True,
+        carries=True,
         capability=((9, 0), (9, 9)),
     ),
     packages=(PACKAGE,),

@@ -10,6 +10,9 @@ BACKEND = Backend(
     title="Gated DeltaNet, eager torch",
     build=_delta.build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

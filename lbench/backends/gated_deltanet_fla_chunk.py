@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def build(_: Case, __: Mapping[str, Tensor]) -> Forward:
+def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
     """`chunk_gated_delta_rule(q, k, v, g, beta)` with the default scale, head_dim^-0.5; k is normalised."""
     chunk_gated_delta_rule = _fla.load("gated_delta_rule.chunk_gated_delta_rule")
 
     def forward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
         return chunk_gated_delta_rule(q, k, v, g, beta)[0]
 
-    return forward
+    def carried(
+        q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return chunk_gated_delta_rule(q, k, v, g, beta, initial_state=state, output_final_state=True)
+
+    return carried if case.pass_name == "prefill" else forward
 
 
 BACKEND = Backend(
     mechanism="gated_deltanet",
     title="fla chunk_gated_delta_rule",
     build=build,
-    limits=_fla.DELTA_LIMITS,
+    limits=dataclasses.replace(_fla.DELTA_LIMITS, carries=True),
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
     kernels=_fla.DELTA_KERNELS,

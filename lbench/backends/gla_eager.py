@@ -24,16 +24,23 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
     """
     import torch
 
+    state = torch.zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[-1], dtype=torch.float32, device=q.device)
+    return carried(q, k, v, g, state)[0]
+
+
+def carried(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """As `chunked`, from a state [B, H, D, E] on: o and the state after the last token."""
+    import torch
+
     batch, _, heads, dim = q.shape
     per_token = batch * heads * max(dim, v.shape[-1])
     segment = max(SEGMENT_ELEMENTS[q.device.type] // per_token // BLOCK, 1) * BLOCK
-    state = q.new_zeros(batch, heads, dim, v.shape[-1], dtype=torch.float32)
     outputs = []
     parts = [x.split(segment, 1) for x in (q, k, v, g)]
     for q_part, k_part, v_part, g_part in zip(*parts, strict=True):
         o, state = _segment(q_part, k_part, v_part, g_part, state)
         outputs.append(o)
-    return torch.cat(outputs, 1)
+    return torch.cat(outputs, 1), state
 
 
 def _segment(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +78,8 @@ def _step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor) -> tuple[Te
 def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
     if case.pass_name == "decode":
         return _step
+    if case.pass_name == "prefill":
+        return lambda q, k, v, g, state: carried(q * case.head_dim**-0.5, k, v, g, state)
     return lambda q, k, v, g: chunked(q * case.head_dim**-0.5, k, v, g)
 
 
@@ -79,6 +88,9 @@ BACKEND = Backend(
     title="GLA, eager torch",
     build=_build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

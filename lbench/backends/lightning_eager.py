@@ -21,6 +21,27 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
     """o [B, T, H, E] from q, k [B, T, H, D], v [B, T, H, E], slopes [H]; state in fp32."""
     import torch
 
+    state = torch.zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[-1], dtype=torch.float32, device=q.device)
+    return _chunked(q, k, v, slopes, state)[0]
+
+
+def carried(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """As `chunked`, from a state [B, H, D, E] on: o and the state after the last token."""
+    import torch
+
+    # Tokens behind the last whole block are their own block: filled up, it would decay the state further.
+    whole = q.shape[1] // BLOCK[q.device.type] * BLOCK[q.device.type]
+    outputs = []
+    for times in (slice(0, whole), slice(whole, None)):
+        if q[:, times].shape[1]:
+            o, state = _chunked(q[:, times], k[:, times], v[:, times], slopes, state)
+            outputs.append(o)
+    return torch.cat(outputs, 1), state
+
+
+def _chunked(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    import torch
+
     batch, length, heads, dim = q.shape
     block = min(BLOCK[q.device.type], length)
     per_token = batch * heads * max(dim, v.shape[-1])
@@ -33,13 +54,12 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
     to_end = torch.exp(-slopes * (block - 1 - step[:, None]))
     decays = (mask.to(q.dtype), from_start.to(q.dtype), to_end.to(q.dtype))
     whole = torch.exp(-slopes[:, 0] * block)  # [H, 1, 1]
-    state = q.new_zeros(batch, heads, dim, v.shape[-1], dtype=torch.float32)
     outputs = []
     parts = [x.split(segment, 1) for x in (q, k, v)]
     for q_part, k_part, v_part in zip(*parts, strict=True):
         o, state = _segment(q_part, k_part, v_part, state, decays, whole)
         outputs.append(o)
-    return torch.cat(outputs, 1)
+    return torch.cat(outputs, 1), state
 
 
 def _segment(
@@ -79,6 +99,8 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
     slopes = constants["slopes"]
     if case.pass_name == "decode":
         return lambda q, k, v, state: step(q, k, v, slopes, state)
+    if case.pass_name == "prefill":
+        return lambda q, k, v, state: carried(q, k, v, slopes, state)
     return lambda q, k, v: chunked(q, k, v, slopes)
 
 
@@ -87,6 +109,9 @@ BACKEND = Backend(
     title="Lightning, eager torch",
     build=_build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def build(_: Case, constants: Mapping[str, Tensor]) -> Forward:
+def build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
     """`chunk_simple_gla(q, k, v, g_gamma=-slopes, scale=1.0)`."""
     chunk_simple_gla = _fla.load("simple_gla.chunk_simple_gla")
     log_decay = -constants["slopes"]
@@ -21,14 +21,22 @@ def build(_: Case, constants: Mapping[str, Tensor]) -> Forward:
     def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return chunk_simple_gla(q, k, v, g_gamma=log_decay, scale=1.0)[0]
 
-    return forward
+    def carried(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        o, new_state = chunk_simple_gla(
+            q, k, v, g_gamma=log_decay, scale=1.0, initial_state=state, output_final_state=True
+        )
+        return o, new_state
+
+    return carried if case.pass_name == "prefill" else forward
 
 
 BACKEND = Backend(
     mechanism="lightning",
     title="fla chunk_simple_gla",
     build=build,
-    limits=Limits(dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), capability=((8, 0), (99, 9))),
+    limits=Limits(
+        dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), carries=True, capability=((8, 0), (99, 9))
+    ),
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
     kernels=_fla.CHUNK_KERNELS,

@@ -23,14 +23,23 @@ STATE_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 26}
 def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, segment: int) -> Tensor:
     """y [B, T, H, E] from x, dt [B, T, H, E], A [H, E, N] fp32, B and C [B, T, N]; all work in fp32."""
     import torch
-    from torch.utils.checkpoint import checkpoint
 
     state = torch.zeros(x.shape[0], *A.shape, device=x.device)
+    return carried(x, dt, A, B, C, state, segment)[0]
+
+
+def carried(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, segment: int
+) -> tuple[Tensor, Tensor]:
+    """As `scan`, from a state [B, H, E, N] on: y and the state after the last token."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
     outputs = []
     for pieces in zip(*(tensor.split(segment, 1) for tensor in (x, dt, B, C)), strict=True):
         y, state = checkpoint(_segment, *pieces, A, state, use_reentrant=False)
         outputs.append(y)
-    return torch.cat(outputs, 1)
+    return torch.cat(outputs, 1), state
 
 
 def _segment(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +83,8 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
         return _step
     token = case.batch * case.heads * case.head_dim_v * 16
     segment = max(STATE_NUMBERS[case.device] // token // BLOCK, 1) * BLOCK
+    if case.pass_name == "prefill":
+        return lambda x, dt, A, B, C, state: carried(x, dt, A, B, C, state, segment)
     return lambda x, dt, A, B, C: scan(x, dt, A, B, C, segment)
 
 
@@ -82,6 +93,9 @@ BACKEND = Backend(
     title="Mamba, eager torch",
     build=_build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

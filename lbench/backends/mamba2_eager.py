@@ -21,17 +21,24 @@ def chunked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """y [B, T, H, P] from x [B, T, H, P], dt [B, T, H] fp32, A [H] fp32, B and C [B, T, N]."""
     import torch
 
+    state = torch.zeros(x.shape[0], x.shape[2], B.shape[-1], x.shape[3], dtype=torch.float32, device=x.device)
+    return carried(x, dt, A, B, C, state)[0]
+
+
+def carried(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """As `chunked`, from a state [B, H, N, P] on: y and the state after the last token."""
+    import torch
+
     batch, length, heads, dim_v = x.shape
     block = min(BLOCK[x.device.type], length)
     per_token = batch * heads * max(dim_v, B.shape[-1])
     segment = max(SEGMENT_ELEMENTS[x.device.type] // per_token // block, 1) * block
-    state = x.new_zeros(batch, heads, B.shape[-1], dim_v, dtype=torch.float32)
     outputs = []
     parts = [tensor.split(segment, 1) for tensor in (x, dt, B, C)]
     for x_part, dt_part, B_part, C_part in zip(*parts, strict=True):
         y, state = _segment(x_part, dt_part, B_part, C_part, A, state, block)
         outputs.append(y)
-    return torch.cat(outputs, 1)
+    return torch.cat(outputs, 1), state
 
 
 def _segment(
@@ -73,6 +80,8 @@ def _step(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor)
 def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
     if case.pass_name == "decode":
         return _step
+    if case.pass_name == "prefill":
+        return carried
     return lambda x, dt, A, B, C: chunked(x, dt, A, B, C)
 
 
@@ -81,6 +90,9 @@ BACKEND = Backend(
     title="Mamba-2, eager torch",
     build=_build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

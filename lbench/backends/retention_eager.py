@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lbench.backends.lightning_eager import chunked, step
+from lbench.backends.lightning_eager import carried, chunked, step
 from lbench.backends.spec import Backend, Forward, Limits
 from lbench.case import Case
 
@@ -17,6 +17,8 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
     slopes, scale = constants["slopes"], case.head_dim**-0.5
     if case.pass_name == "decode":
         return lambda q, k, v, state: step(q * scale, k, v, slopes, state)
+    if case.pass_name == "prefill":
+        return lambda q, k, v, state: carried(q * scale, k, v, slopes, state)
     return lambda q, k, v: chunked(q * scale, k, v, slopes)
 
 
@@ -25,6 +27,9 @@ BACKEND = Backend(
     title="Retention, eager torch",
     build=_build,
     limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"), dtypes=("bf16", "fp16", "fp32"), devices=("cuda", "cpu")
+        passes=("fwd", "bwd", "fwdbwd", "decode"),
+        dtypes=("bf16", "fp16", "fp32"),
+        devices=("cuda", "cpu"),
+        carries=True,
     ),
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lbench.backends import _sdpa
-from lbench.backends.spec import HEADS_FIRST, Backend, Limits
+from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 
 # Head dims beyond 128 depend on cuDNN's version, the card and the pass: the probe in `build` asks.
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA cuDNN",
     build=_sdpa.build("cudnn"),
-    layout=HEADS_FIRST,
+    layout=STRIDED_HEADS_FIRST,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),
         head_dim=(8, 256),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lbench.backends import _sdpa
-from lbench.backends.spec import HEADS_FIRST, Backend, Limits
+from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 
 # grouped_heads stays off: this kernel wants as many key heads as query heads.
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA memory-efficient",
     build=_sdpa.build("mem_efficient"),
-    layout=HEADS_FIRST,
+    layout=STRIDED_HEADS_FIRST,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),
         dtypes=("bf16", "fp16", "fp32"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lbench.backends import _sdpa
-from lbench.backends.spec import HEADS_FIRST, Backend, Limits
+from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 
 # fp32 is served on the CPU only, so it is left to the probe in `build`.
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA flash",
     build=_sdpa.build("flash"),
-    layout=HEADS_FIRST,
+    layout=STRIDED_HEADS_FIRST,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),
         dtypes=("bf16", "fp16", "fp32"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lbench.backends import _sdpa
-from lbench.backends.spec import HEADS_FIRST, Backend, Limits
+from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA math",
     build=_sdpa.build("math"),
-    layout=HEADS_FIRST,
+    layout=STRIDED_HEADS_FIRST,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),
         dtypes=("bf16", "fp16", "fp32"),

@@ -45,5 +45,6 @@ BACKEND = Backend(
         dtypes=("bf16", "fp16", "fp32"),
         devices=("cuda", "cpu"),
         grouped_heads=True,
+        carries=True,
     ),
 )

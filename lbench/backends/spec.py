@@ -29,9 +29,17 @@ class Layout:
     """(name, canonical tensor) -> the tensor as the backend takes it, dense."""
     restore: Callable[[str, Tensor], Tensor]
     """(name, tensor of the backend; `o` for the output) -> a canonical view."""
+    view: Callable[[str, Tensor], Tensor] | None = None
+    """As `arrange`, without the copy, where the backend takes strided tensors; models call it that way."""
 
 
 CANONICAL = Layout(title="B T H D", arrange=lambda _, tensor: tensor, restore=lambda _, tensor: tensor)
+STRIDED_HEADS_FIRST = Layout(
+    title="B H T D",
+    arrange=lambda name, tensor: _swap_time_and_heads(name, tensor).contiguous(),
+    restore=lambda name, tensor: _swap_time_and_heads(name, tensor),
+    view=lambda name, tensor: _swap_time_and_heads(name, tensor),
+)
 HEADS_FIRST = Layout(
     title="B H T D",
     arrange=lambda name, tensor: _swap_time_and_heads(name, tensor).contiguous(),
@@ -60,6 +68,10 @@ class Limits:
     grouped_heads: bool = False
     """Fewer kv_heads than heads are served without a copy."""
     seq_len: tuple[int, int] = (1, 1 << 40)
+    carries: bool = False
+    """Its forward can go on where a prefix ended, which a model's prefill in chunks needs. Built for the
+    pass `prefill`, the function takes a `state` too and returns `(o, new state)`; one of softmax takes keys
+    and values of more tokens than queries, the last of which sees them all."""
     elements: int | None = None
     """Most elements of one tensor, where offsets are 32-bit."""
     capability: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (99, 99))
@@ -69,7 +81,7 @@ class Limits:
         """The first limit that `case` breaks, in words; None where the backend can try it."""
         widest = case.batch * case.seq_len * case.heads * max(case.head_dim, case.head_dim_v)
         for axis, given, allowed in (
-            ("pass", case.pass_name, self.passes),
+            ("pass", _NEEDS.get(case.pass_name, case.pass_name), self.passes),
             ("dtype", case.dtype, self.dtypes),
             ("device", case.device, self.devices),
         ):
@@ -93,6 +105,10 @@ class Limits:
             if not oldest <= capability <= newest:
                 return f"compute capability {capability[0]}.{capability[1]} (has {oldest} to {newest})"
         return None
+
+
+_NEEDS = {"train": "fwdbwd", "prefill": "fwd"}
+"""What a model's pass asks of its mixer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,10 @@ BackendNames = Annotated[
 MechanismNames = Annotated[
     str | None, _axis("--mechanism", "All backends of these mechanisms.", complete.mechanisms)
 ]
-PassNames = Annotated[str | None, _axis("--pass", "fwd, bwd, fwdbwd, decode.", complete.passes)]
+PassNames = Annotated[
+    str | None,
+    _axis("--pass", "fwd, bwd, fwdbwd, decode; of models train, prefill, decode.", complete.passes),
+]
 Batch = Annotated[str | None, _axis("--batch", "Sequences a call.")]
 Tokens = Annotated[str | None, _axis("--tokens", "Tokens a call: batch = tokens / length.")]
 Heads = Annotated[str | None, _axis("--heads", "Heads.")]
@@ -42,6 +45,20 @@ HeadDimV = Annotated[str | None, _axis("--head-dim-v", "Dimension of v, where an
 Decay = Annotated[str | None, _axis("--decay", "alibi, zero, deep, steep.")]
 InputKinds = Annotated[str | None, _axis("--inputs", "model, outlier, mean.")]
 Dtype = Annotated[str | None, _axis("--dtype", "bf16, fp16, fp32.", complete.dtypes)]
+ModelNames = Annotated[
+    str | None,
+    _axis(
+        "--model",
+        "Models (`lbench list models`), or path/to/config.json; in place of a shape.",
+        complete.models,
+    ),
+]
+Body = Annotated[str | None, _axis("--body", "Block of a model: native, or common with any mixer.")]
+Attention = Annotated[str | None, _axis("--attention", "Backend of a hybrid's softmax layers.")]
+Checkpoint = Annotated[str | None, _axis("--checkpoint", "Training computes again: none, selective, block.")]
+Chunk = Annotated[str | None, _axis("--chunk", "Tokens that all but the mixers work on at once.")]
+PrefillChunk = Annotated[str | None, _axis("--prefill-chunk", "Tokens of a prompt at once.")]
+Compile = Annotated[str | None, _axis("--compile", "torch.compile around the mixer: off, on.")]
 DeviceName = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
@@ -61,12 +78,16 @@ OnlyPasses = Annotated[
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
-        "head_dim_v", "decay", "inputs", "dtype")  # fmt: skip
+        "head_dim_v", "decay", "inputs", "dtype", "model", "body", "attention", "checkpoint", "chunk",
+        "prefill_chunk", "compile")  # fmt: skip
+
+PARAMETERS = {"pass": "pass_names", "compile": "compile_blocks"}
+"""Axes whose parameter is called otherwise, as Python has their names."""
 
 
 def given(parameters: dict[str, Any]) -> dict[str, Any]:
     """The axes among a command's parameters (`pass_names` for `pass`), as a suite takes them."""
-    values = {name: parameters.get("pass_names" if name == "pass" else name) for name in AXES}
+    values = {name: parameters.get(PARAMETERS.get(name, name)) for name in AXES}
     # Lengths have a grammar of their own and stay one text.
     return {
         name: [value] if name == "seq" else list(split_names(value, name.replace("_", "-")))
@@ -81,4 +102,9 @@ def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
 
     asked = (device or "").partition(":")[0]
     for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
-        suites.load(suite or f"quick-{kind}").override(axes).cases(kind)
+        suites.load(suite or default_suite(axes, kind)).override(axes).cases(kind)
+
+
+def default_suite(axes: dict[str, Any], kind: str) -> str:
+    """The suite of a command that names none: a quick one for the device, and for models one of its own."""
+    return f"quick-models-{kind}" if "model" in axes else f"quick-{kind}"

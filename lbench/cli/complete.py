@@ -24,15 +24,21 @@ def _suites() -> Iterable[str]:
 
 
 def _passes() -> Iterable[str]:
-    from lbench.case import PASSES
+    from lbench.case import ALL_PASSES
 
-    return PASSES
+    return ALL_PASSES
 
 
 def _dtypes() -> Iterable[str]:
     from lbench.case import DTYPES
 
     return DTYPES
+
+
+def _models() -> Iterable[str]:
+    from lbench import models
+
+    return models.names()
 
 
 def _metrics() -> Iterable[str]:
@@ -45,6 +51,7 @@ SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "backends": _backends,
     "mechanisms": _mechanisms,
     "suites": _suites,
+    "models": _models,
     "passes": _passes,
     "dtypes": _dtypes,
     "metrics": _metrics,
@@ -64,6 +71,11 @@ def listed(kind: str, incomplete: str) -> list[str]:
 def backends(incomplete: str) -> list[str]:
     """Backends."""
     return listed("backends", incomplete)
+
+
+def models(incomplete: str) -> list[str]:
+    """Models."""
+    return listed("models", incomplete)
 
 
 def mechanisms(incomplete: str) -> list[str]:

@@ -42,7 +42,7 @@ def show_plan(
             total_s += prediction.wall_s
         lines.append(
             (
-                *(case.backend, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
+                *(case.who, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
                 _call(prediction.call_s),
                 gib(prediction.memory_bytes),
                 format_duration(prediction.wall_s),
@@ -58,13 +58,10 @@ def show_plan(
 
 
 def _cannot(case: Case, device: Device) -> str:
-    from lbench import backends
+    from lbench.barriers import barrier
 
-    backend = backends.load(case.backend, case.mechanism)
-    if limit := backend.limits.unmet(case, device.capability):
-        return f"unsupported: {limit}"
-    package = backends.missing_package(backend)
-    return f"unavailable: {package} is not installed" if package else ""
+    found = barrier(case, device.capability)
+    return f"{found[0]}: {found[1]}" if found else ""
 
 
 def _should_not(

@@ -11,6 +11,7 @@ import typer
 
 from lbench.cli import axes, folders
 from lbench.errors import UsageError
+from lbench.lengths import LARGEST
 
 if TYPE_CHECKING:
     from lbench.case import Case
@@ -31,6 +32,13 @@ def command(
     head_dim_v: axes.HeadDimV = None,
     decay: axes.Decay = None,
     dtype: axes.Dtype = None,
+    model: axes.ModelNames = None,
+    body: axes.Body = None,
+    attention: axes.Attention = None,
+    checkpoint: axes.Checkpoint = None,
+    chunk: axes.Chunk = None,
+    prefill_chunk: axes.PrefillChunk = None,
+    compile_blocks: axes.Compile = None,
     start: Annotated[str, typer.Option(help="The first length tried.")] = "1k",
     largest: Annotated[str, typer.Option(help="The longest length tried.")] = "16m",
     resolution: Annotated[
@@ -87,7 +95,7 @@ def _sweep(
     found = probe(device, make_worker)
     if earlier is not None:
         folders.check_environment(earlier, found)
-    chosen = _hasty(suites.load(suite or f"quick-{found.kind}").override(given))
+    chosen = _hasty(suites.load(suite or axes.default_suite(given, found.kind)).override(given))
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
     return Sweep(
@@ -130,14 +138,22 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
         with interrupt.held_back(), sweep.session():
             for case in sweep.cases:
                 sweep.keep_workers({case.backend})
-                for row in search(case, measure, start=lengths[0], largest=lengths[1], resolution=resolution):
+                largest = min(lengths[1], _most(case))
+                for row in search(case, measure, start=lengths[0], largest=largest, resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
-                    name = f"{case.backend} {case.pass_name} {format_length(row.case.seq_len)}"
+                    name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
                     print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         folder = sweep.writer.folder
         print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _most(case: Case) -> int:
+    """The longest sequence that a model has positions for."""
+    from lbench import models
+
+    return (models.of_case(case).max_length if case.model else 0) or LARGEST
 
 
 def _report(rows: list[Row], folder: Path) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from lbench.errors import unknown
 
-KINDS = ("backends", "suites", "mechanisms")
+KINDS = ("backends", "suites", "mechanisms", "models")
 WIDTHS = (25, 10, 14, 8)
 """Columns of the table of backends, before the last."""
 NARROW = 80
@@ -25,13 +25,22 @@ NARROW = 80
 
 def command(
     what: Annotated[
-        str, typer.Argument(help="backends, suites or mechanisms.", autocompletion=lambda: KINDS)
+        str, typer.Argument(help="backends, suites, mechanisms or models.", autocompletion=lambda: KINDS)
     ] = "backends",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="Of models: the memory they must fit into, 80g; by default the card's.")
+    ] = None,
 ) -> None:
-    """List backends with their limits, suites or mechanisms."""
+    """List backends with their limits, suites, mechanisms or models."""
     if what not in KINDS:
         raise unknown("list", what, KINDS)
+    if what == "models":
+        from lbench.cli import list_models
+
+        found = list_models.records(memory)
+        print(json.dumps(found, indent=2) if json_output else "\n".join(list_models.lines(found, memory)))
+        return
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
     if what == "backends":
         _tell_problems()

@@ -39,6 +39,13 @@ def command(
     decay: axes.Decay = None,
     inputs: axes.InputKinds = None,
     dtype: axes.Dtype = None,
+    model: axes.ModelNames = None,
+    body: axes.Body = None,
+    attention: axes.Attention = None,
+    checkpoint: axes.Checkpoint = None,
+    chunk: axes.Chunk = None,
+    prefill_chunk: axes.PrefillChunk = None,
+    compile_blocks: axes.Compile = None,
     case: Annotated[
         str | None, typer.Option("--case", help="One case by its key, as rows name it; takes no axes.")
     ] = None,
@@ -91,7 +98,7 @@ def command(
     found = probe(device or (one[1].device if one else None), make_worker)
     if earlier is not None and not other_environment:
         folders.check_environment(earlier, found)
-    base = one[0] if one else suites.load(suite or f"quick-{found.kind}").override(given)
+    base = one[0] if one else suites.load(suite or axes.default_suite(given, found.kind)).override(given)
     chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)
     plan = Plan(chosen.stopping, found.copy_bandwidth_gb_s, budget_s)

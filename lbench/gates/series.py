@@ -28,7 +28,7 @@ class Series:
             "batch 1": "batch 1",
             "context": f"batch {case.batch}",
         }[self.held]
-        shape = f"h{case.heads} d{case.head_dim}"
+        shape = f"{case.model_setting} " * bool(case.model) + f"h{case.heads} d{case.head_dim}"
         shape += f" v{case.head_dim_v}" if case.head_dim_v != case.head_dim else ""
         shape += f" kv{case.kv_heads}" if case.kv_heads != case.heads else ""
         other = [value for name in ("decay", "inputs") if (value := getattr(case, name)) not in _USUAL]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench import preflight
+from lbench.barriers import barrier
 from lbench.case import Case
 from lbench.device import Device
 from lbench.environment import lbench_commit
@@ -17,7 +18,6 @@ from lbench.profiling import nsight
 from lbench.profiling.capture import keep_tuning
 from lbench.profiling.folder import Kept
 from lbench.protocol import Protocol
-from lbench.refusal import refusal
 
 GIVEN_ON = (
     "verdict",
@@ -51,8 +51,8 @@ class Session:
 
     def take(self, telling: Callable[[str], None] = lambda _: None) -> Kept:
         """Fills the folder. NotProfiled where the case cannot run or its result is wrong."""
-        if refused := refusal(self.case, self.device.capability):
-            raise NotProfiled(f"{refused['verdict']}: {refused['reason']}")
+        if found := barrier(self.case, self.device.capability):
+            raise NotProfiled(f"{found[0]}: {found[1]}")
         keep_tuning()
         with preflight.hold(self.device.uuid or self.device.device):
             telling("verifying and recording")

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lbench.case import PASSES
+from lbench.case import ALL_PASSES
 
-SETTING = ("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay")
+MODEL = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+SETTING = (
+    *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
+    *MODEL,
+)
 POINT = ("backend", "pass", "batch", "seq_len")
 
 
@@ -33,13 +37,16 @@ class Condition:
 
     @property
     def passes(self) -> list[str]:
-        """The passes present, in the order of `PASSES`."""
-        return [name for name in PASSES if (self.rows["pass"] == name).any()]
+        """The passes present, in the order of `ALL_PASSES`."""
+        return [name for name in ALL_PASSES if (self.rows["pass"] == name).any()]
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """All conditions of the rows, setting by setting. The newest row of a point stands for it."""
-    frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]))
+    # Frames of an export that was made before there were models have none of their columns.
+    frame = frame.assign(
+        machine=frame["gpu"].fillna(frame["cpu"]), **{name: "" for name in MODEL if name not in frame}
+    )
     settings = [(values, newest(rows)) for values, rows in _settings(frame)]
     told = {name for name in SETTING if len({values[name] for values, _ in settings}) > 1}
     if "machine" in told:
@@ -113,11 +120,19 @@ def _setting_title(row: pd.Series, told: set[str]) -> str:
     dims = f"{row['head_dim']}"
     if row["head_dim_v"] != row["head_dim"]:
         dims += f" (v {row['head_dim_v']})"
-    parts = [row["machine"] if named else str(row["device"]).upper(), row["dtype"], f"{heads} \u00d7 {dims}"]
+    shape = _model_title(row) if row["model"] else f"{heads} \u00d7 {dims}"
+    parts = [row["machine"] if named else str(row["device"]).upper(), row["dtype"], shape]
     parts += [
         f"{row[name]} {name}" for name in ("decay", "inputs") if name in told or row[name] not in _USUAL
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _model_title(row: pd.Series) -> str:
+    """A model and its settings, where they are not the usual ones."""
+    usual = ("", "native", "none", 0, "off")
+    said = [f"{name.replace('_', ' ')} {row[name]}" for name in MODEL[1:] if row[name] not in usual]
+    return ", ".join([str(row["model"]), *said])
 
 
 _USUAL = ("alibi", "model", "", None)

@@ -14,7 +14,7 @@ from lbench.report.wording import MEANINGS, PASS_TITLES, rank, title
 def setting(frontier: Frontier) -> str:
     """Pass, batch, heads and dtype, as a heading shows them."""
     case = frontier.case
-    heads = f"{case.heads} heads \u00d7 {case.head_dim}"
+    heads = case.model_setting or f"{case.heads} heads \u00d7 {case.head_dim}"
     return f"{PASS_TITLES[case.pass_name]}, batch {case.batch}, {heads}, {case.dtype}, {case.device}"
 
 

@@ -45,6 +45,8 @@ PASS_TITLES = {
     "bwd": "backward",
     "fwdbwd": "forward + backward",
     "decode": "decoding one token",
+    "train": "training step",
+    "prefill": "prefill",
 }
 
 

@@ -1,0 +1,34 @@
+"""What a case must compute, move and hold at the least: of its model, or of its mechanism alone."""
+
+from __future__ import annotations
+
+from lbench import mechanisms
+from lbench.case import Case
+from lbench.mechanisms import costs
+
+
+def useful_flops(case: Case) -> float:
+    """Floating-point operations of the pass in its cheapest exact form."""
+    if case.model:
+        from lbench.models import costs as of_models
+
+        return of_models.useful_flops(case)
+    return mechanisms.load(case.mechanism).useful_flops(case)
+
+
+def floor_bytes(case: Case) -> int:
+    """Bytes that the pass must move."""
+    if case.model:
+        from lbench.models import costs as of_models
+
+        return of_models.floor_bytes(case)
+    return mechanisms.load(case.mechanism).floor_bytes(case)
+
+
+def least_memory_bytes(case: Case) -> int:
+    """Bytes that any implementation holds; of a model what its parts are predicted to take."""
+    if case.model:
+        from lbench.models import costs as of_models
+
+        return of_models.memory_of(case).total
+    return costs.least_memory_bytes(case, mechanisms.load(case.mechanism))

@@ -1,0 +1,299 @@
+"""The decoder: one skeleton for all models, as functions over dictionaries of weights.
+
+    x = embed(tokens)
+    for each block:   x = leave(x, mixer(enter(x)));   x = mlp(x)
+    logits = norm(x) @ head
+
+The mixer is a backend's own function; `enter` makes what it is called with, `leave` takes what it returns.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear
+from torch.utils.checkpoint import checkpoint
+
+from lbench.models import layers
+from lbench.models.spec import CONV_TOKENS, Layer, Model, Shapes
+
+Weights = dict[str, Tensor]
+Held = dict[str, Tensor]
+"""What a block keeps between pieces of a sequence: state, or k and v of a cache; tail of its convolution."""
+Mix = Callable[[dict[str, Tensor], Held | None], Tensor]
+"""(tensors by name, what the block holds; updated) -> o."""
+
+RECOMPILE_LIMIT = 64
+"""Shapes and kinds of blocks that one process compiles; beyond torch's own 8 it would raise an error."""
+
+
+@dataclass(kw_only=True)
+class Decoder:
+    """A model with its weights, and how its activations are treated."""
+
+    model: Model
+    top: Weights
+    """Embedding, head where it is not tied, last norm."""
+    blocks: list[Weights]
+    checkpoint: str = "none"
+    chunk: int = 0
+    compiled: bool = False
+    _tables: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Every weight, a tied head once."""
+        return [*self.top.values(), *(tensor for block in self.blocks for tensor in block.values())]
+
+    @property
+    def head(self) -> Tensor:
+        """The matrix [vocab, width] of the logits."""
+        return self.top.get("head", self.top["embed"])
+
+    def hidden(
+        self, tokens: Tensor, mixes: Sequence[Mix], first: int = 0, held: Sequence[Held] | None = None
+    ) -> Tensor:
+        """tokens [B, T] at positions from `first` on -> [B, T, D], ready for the head.
+
+        With `held`, one dictionary a block, the piece goes on where the one before it ended.
+        """
+        x = embedding(tokens, self.top["embed"])
+        if self.model.embed_scale:
+            x = x * self.model.width**0.5
+        for index, (layer, weights, mix) in enumerate(
+            zip(self.model.blocks, self.blocks, mixes, strict=True)
+        ):
+            run = functools.partial(self._block, layer, weights, mix, first, held[index] if held else None)
+            x = _again(run, x) if self.checkpoint == "block" else run(x)
+        return layers.norm(x, self.top.get("norm"))
+
+    def _block(
+        self, layer: Layer, weights: Weights, mix: Mix, first: int, held: Held | None, x: Tensor
+    ) -> Tensor:
+        pieces = _compiled() if self.compiled else (enter, leave, mlp)
+        table = self._table(layer, first, x)
+        begin = functools.partial(_begin, pieces[0], weights, layer)
+        if self.chunk and held is None and not layer.conv:
+            tables = [None if table is None else _cut(table, at, self.chunk) for at in self._starts(x)]
+            parts = [
+                _again(begin, part, one) for part, one in zip(x.split(self.chunk, 1), tables, strict=True)
+            ]
+            tensors, gate = _joined(parts, layer)
+        else:
+            tail = held.get("tail") if held is not None else None
+            tensors, gate, new_tail = begin(x, table, tail, held is not None)
+            if held is not None and new_tail is not None:
+                held["tail"] = new_tail
+        if layer.rotary == "lrpe":
+            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
+            tensors = {**tensors, **turned}
+        o = mix(tensors, held)
+        end = functools.partial(_end, pieces, weights, layer, self.checkpoint == "selective")
+        skipped = tensors["x"] if layer.skip != "none" else None
+        if not self.chunk:
+            return end(x, o, gate, skipped)
+        cut = [
+            [None] * len(self._starts(x)) if y is None else y.split(self.chunk, 1) for y in (gate, skipped)
+        ]
+        pieces_of = zip(x.split(self.chunk, 1), o.split(self.chunk, 1), *cut, strict=True)
+        return torch.cat([_again(end, *piece) for piece in pieces_of], 1)
+
+    def _starts(self, x: Tensor) -> range:
+        return range(0, x.shape[1], self.chunk)
+
+    def _table(self, layer: Layer, first: int, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        if layer.rotary != "rope":
+            return None
+        key = (layer.head_dim, int(layer.rope_base), first, x.shape[1])
+        if key not in self._tables:
+            self._tables[key] = layers.rope_table(
+                layer.head_dim, layer.rope_base, first, x.shape[1], x.device
+            )
+        return self._tables[key]
+
+
+def enter(
+    x: Tensor,
+    weights: Weights,
+    layer: Layer,
+    table: tuple[Tensor, Tensor] | None,
+    tail: Tensor | None,
+    keeps_tail: bool,
+) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+    """x [B, T, D] -> the mixer's tensors by name, the gate, and the new tail of the convolution."""
+    z = layers.norm(x, weights.get("norm"))
+    widths = list(layer.projected.values())
+    made = dict(zip(layer.projected, linear(z, weights["in"]).split(widths, -1), strict=True))
+    gate = made.pop("gate", None)
+    new_tail = None
+    if layer.conv:
+        inside = torch.cat([made[name] for name in layer.conv], -1)
+        if keeps_tail:
+            new_tail = layers.new_tail(inside, tail, CONV_TOKENS)
+        out = layers.short_conv(inside, weights["conv"], weights["conv_bias"], tail)
+        parts = layers.ACTIVATIONS["silu"](out).split(layer.convolved, -1)
+        made |= dict(zip(layer.conv, parts, strict=True))
+    if layer.from_x:
+        parts = linear(made["x"], weights["from_x"]).split(list(layer.from_x.values()), -1)
+        made |= dict(zip(layer.from_x, parts, strict=True))
+    tensors = {name: _tensor(name, made, weights, layer) for name in layer.feeds}
+    if table is not None:
+        tensors |= {name: layers.rope(tensors[name], table) for name in ("q", "k")}
+    return tensors, gate, new_tail
+
+
+def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) -> Tensor:
+    """One tensor of the mixer as its mechanism wants it: canonical shape, own activation."""
+    feed = layer.feeds[name]
+    if feed.source == "learned":
+        return layers.ACTIVATIONS[feed.activation](weights[name])
+    value = made[name]
+    if feed.rank:
+        value = linear(value, weights[f"{name}_up"])
+    if feed.bias:
+        value = value + weights[f"{name}_bias"]
+    value = layers.ACTIVATIONS[layer.activations.get(name, "")](value)
+    if len(layer.sizes[name]) > 1:
+        value = value.unflatten(-1, layer.sizes[name])
+    value = layers.ACTIVATIONS[feed.activation](value.float() if feed.wide else value)
+    return value * layers.ACTIVATIONS["negative_exp"](weights[f"{name}_rate"]) if feed.rate else value
+
+
+def leave(
+    x: Tensor, o: Tensor, gate: Tensor | None, skipped: Tensor | None, weights: Weights, layer: Layer
+) -> Tensor:
+    """x [B, T, D] plus the projection of o [B, T, H, E], past norm, gate and skip."""
+    if layer.skip != "none" and skipped is not None:
+        share = weights["skip"].unflatten(0, (layer.heads, -1))
+        o = o + skipped * share
+    if gate is not None:
+        gate = linear(gate, weights["gate_up"]) if layer.gate_rank else gate
+        gate = layers.ACTIVATIONS[layer.gate](gate)
+    flat = o.flatten(2)
+    if gate is not None and layer.gate_first:
+        flat = flat * gate
+    if layer.out_norm == "head":
+        flat = layers.norm(flat.unflatten(2, (layer.heads, -1)), weights.get("out_norm")).flatten(2)
+    elif layer.out_norm == "full":
+        flat = layers.norm(flat, weights.get("out_norm"))
+    if gate is not None and not layer.gate_first:
+        flat = flat * gate
+    return x + linear(flat, weights["out"])
+
+
+def mlp(x: Tensor, weights: Weights, layer: Layer) -> Tensor:
+    """x [B, T, D] plus its MLP."""
+    up = linear(layers.norm(x, weights.get("mlp_norm")), weights["up"])
+    if layer.mlp == "gelu":
+        inside = layers.ACTIVATIONS["gelu"](up)
+    else:
+        left, right = up.chunk(2, -1)
+        inside = (left if layer.mlp == "glu" else layers.ACTIVATIONS["silu"](left)) * right
+    return x + linear(inside, weights["down"])
+
+
+def _begin(
+    piece: Any,
+    weights: Weights,
+    layer: Layer,
+    x: Tensor,
+    table: tuple[Tensor, Tensor] | None,
+    tail: Tensor | None = None,
+    keeps_tail: bool = False,
+) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+    made: tuple[dict[str, Tensor], Tensor | None, Tensor | None] = piece(
+        x, weights, layer, table, tail, keeps_tail
+    )
+    return made
+
+
+def _end(
+    pieces: tuple[Any, ...],
+    weights: Weights,
+    layer: Layer,
+    selective: bool,
+    x: Tensor,
+    o: Tensor,
+    gate: Tensor | None,
+    skipped: Tensor | None,
+) -> Tensor:
+    """From the mixer's output to the block's."""
+    x = pieces[1](x, o, gate, skipped, weights, layer)
+    if layer.mlp == "none":
+        return x
+    run = functools.partial(pieces[2], weights=weights, layer=layer)
+    last: Tensor = _again(run, x) if selective else run(x)
+    return last
+
+
+def _cut(table: tuple[Tensor, Tensor], at: int, count: int) -> tuple[Tensor, Tensor]:
+    return table[0][at : at + count], table[1][at : at + count]
+
+
+def _joined(parts: Sequence[Any], layer: Layer) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What `enter` made of the pieces of a sequence, as one; what is learned has no time."""
+    tensors = {
+        name: parts[0][0][name]
+        if feed.source == "learned"
+        else torch.cat([part[0][name] for part in parts], 1)
+        for name, feed in layer.feeds.items()
+    }
+    gate = None if parts[0][1] is None else torch.cat([part[1] for part in parts], 1)
+    return tensors, gate
+
+
+def _again(run: Callable[..., Any], x: Tensor, *others: Any) -> Any:
+    """`run`, whose inside is computed again for the backward where there is one."""
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return run(x, *others)
+    return checkpoint(run, x, *others, use_reentrant=False, preserve_rng_state=False)
+
+
+@functools.cache
+def _compiled() -> tuple[Any, ...]:
+    """`enter`, `leave` and `mlp` compiled; the shared kinds of blocks let all layers use one code."""
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    return tuple(torch.compile(piece, fullgraph=True, dynamic=False) for piece in (enter, leave, mlp))
+
+
+def draw(model: Model, seed: int, device: Any, dtype: torch.dtype) -> tuple[Weights, list[Weights]]:
+    """Weights of a model at initialisation: outside the blocks, and block by block."""
+    chance = torch.Generator(device).manual_seed(seed)
+    # Rows of length 1 / root(width) keep logits near zero, a tied row's own too: the first loss is ln(vocab).
+    stds = {"embed": 1 / model.width, "head": 1 / model.width}
+    top = _drawn(model.weights, chance, device, dtype, stds)
+    return top, [_drawn(layer.weights, chance, device, dtype, {}) for layer in model.blocks]
+
+
+def _drawn(
+    shapes: Shapes, chance: torch.Generator, device: Any, dtype: torch.dtype, stds: dict[str, float]
+) -> Weights:
+    made: Weights = {}
+    for name, shape in shapes.items():
+        tensor = torch.empty(shape, device=device, dtype=dtype)
+        if name.endswith("norm") or name == "skip":
+            tensor.fill_(1.0)
+        elif name == "theta":
+            rate = torch.arange(prod(shape), device=device, dtype=torch.float64).reshape(shape)
+            tensor.copy_(10_000.0 ** (-2 * rate / prod(shape)))
+        elif name == "A" or name.endswith("_rate"):
+            steps = torch.arange(1, shape[-1] + 1, device=device, dtype=torch.float64).log()
+            tensor.copy_(steps.clamp(max=2.8).expand(shape))
+        elif name in ("dt_bias", "g_bias") and "g_up" not in shapes:
+            # softplus of it lies around 0.001 to 0.1: Mamba's time steps, Gated DeltaNet's gates.
+            tensor.uniform_(-6.9, -2.3, generator=chance)
+        elif name.endswith("bias"):
+            tensor.zero_()
+        elif name == "conv":
+            tensor.uniform_(-(CONV_TOKENS**-0.5), CONV_TOKENS**-0.5, generator=chance)
+        else:
+            # A projection keeps the size of what it projects, at any width.
+            tensor.normal_(0.0, stds.get(name, shape[-1] ** -0.5), generator=chance)
+        made[name] = tensor
+    return made

@@ -1,0 +1,189 @@
+"""Every pass of every tiny model, as a sweep runs it on a CPU; what is refused, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from models.tiny import NATIVE, case_of
+
+from lbench import models, results, suite
+from lbench.case import MODEL_PASSES, Case
+from lbench.models import costs, room
+from lbench.models.workload import build
+from lbench.protocol import Stopping
+from lbench.worker import measure_case
+
+HASTY = """
+[stopping]
+budget_s = 0.0
+least = 2
+rounds = 1
+warm_up_s = 0.0
+[[sweep]]
+backend = "lightning_eager"
+"""
+BRIEF = Stopping(budget_s=0.0, least=2, slow_least=2, very_slow_samples=1, warm_up_s=0.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("pass_name", MODEL_PASSES)
+@pytest.mark.parametrize(("name", "body", "mechanism"), NATIVE)
+def test_a_tiny_model_runs_every_pass(name, body, mechanism, pass_name):
+    case = case_of(name, body, mechanism, pass_name=pass_name, seq_len=48, batch=2)
+    outcome = measure_case(case, "cpu", BRIEF)
+    assert outcome["verdict"] == "ok", outcome["reason"]
+    assert outcome["times_ms"]
+    ledger = outcome["memory"]
+    assert ledger["weights"] == 4 * models.of_case(case).parameters
+    assert ledger["optimizer"] == (8 * models.of_case(case).parameters if pass_name == "train" else 0)
+    assert (ledger["saved"] > 0) == (pass_name == "train")
+    assert (ledger["cache"] > 0) == (pass_name != "train")
+    assert "logits" in outcome["errors"]
+    facts = outcome["model"]
+    assert facts["executed_flops"] >= facts["useful_flops"] > 0
+    assert 0 < facts["mixer_ms"] < facts["metered_ms"]
+
+
+def test_a_mixer_that_is_wrong_within_the_model_is_found(monkeypatch):
+    """Right at the row's shape, wrong where a second piece begins: only the whole model shows it."""
+    from lbench.backends import lightning_eager
+
+    def forgets(q, k, v, slopes, state):
+        return lightning_eager._chunked(q, k, v, slopes, torch.zeros_like(state))
+
+    monkeypatch.setattr(lightning_eager, "carried", forgets)
+    outcome = measure_case(case_of("tnl-tiny", "native", "lightning", seq_len=48), "cpu", BRIEF)
+    assert outcome["verdict"] == "wrong"
+    assert "logits of the whole model at tiny size" in outcome["reason"]
+
+
+@pytest.mark.parametrize("checkpoint", ["none", "selective", "block"])
+@pytest.mark.parametrize("name", ["tnl-tiny", "gla-tiny", "mamba2-tiny"])
+def test_the_predicted_memory_is_near_the_ledgers(name, checkpoint):
+    mechanism = models.load(name).mechanism
+    case = case_of(name, "native", mechanism, pass_name="train", batch=2, seq_len=512, checkpoint=checkpoint)
+    _, ledger = build(case, "cpu").ledger("cpu")
+    used = ledger["inputs"] + ledger["peak"]
+    assert 0.6 < costs.memory_of(case).total / used < 1.7
+
+
+def test_flops_are_six_a_parameter_and_token_and_the_mixers():
+    case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
+    case = dataclasses.replace(case, batch=8, seq_len=8192)
+    model, tokens = models.of_case(case), 8 * 8192
+    # A head dim of 128 adds 4 x 128 x 128 a head, layer and token, the doubled first one as much again.
+    mixers = 3 * 4 * 16 * 128 * 128 * (16 + 1) * tokens
+    matrices = model.parameters - model.width
+    assert costs.useful_flops(case) == pytest.approx(6 * matrices * tokens + mixers)
+    block = dataclasses.replace(case, checkpoint="block")
+    assert 1.2 < costs.executed_flops(block) / costs.useful_flops(block) < 1.34
+
+
+def test_a_sweep_over_models_ends_with_rows_and_tables(cli, tmp_path):
+    out, hasty = tmp_path / "out", tmp_path / "hasty.toml"
+    hasty.write_text(HASTY)
+    code, _, stderr = cli(
+        *("run", hasty, "--model", "tnl-tiny,llama-tiny", "--seq", "32", "--pass", "train,decode"),
+        *("--dtype", "fp32", "--checkpoint", "none,block", "--out", out, "--device", "cpu", "--in-process"),
+    )
+    assert code == 0, stderr
+    rows = results.read(out).rows
+    assert [row.verdict for row in rows.values()] == ["ok"] * 6, [row.reason for row in rows.values()]
+    key = next(key for key in rows if "tnl-tiny,checkpoint=block" in key)
+    assert "lightning_eager in tnl-tiny" in stderr
+    code, stdout, _ = cli("table", out, "--metric", "mfu_useful")
+    assert code == 0
+    assert "tnl-tiny, checkpoint block" in stdout
+    code, stdout, _ = cli("export", out, "--format", "json")
+    records = json.loads(stdout)
+    record = next(one for one in records if one["key"] == key)
+    assert (record["model"], record["body"], record["params"]) == ("tnl-tiny", "native", 94272)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "tnl-1bb"), "did you mean tnl-1b"),
+        (("--model", "tnl-1b", "--backend", "flash_attn2"), "--body common"),
+        (("--model", "tnl-1b,llama-1b", "--backend", "lightning_triton"), "the mixer of llama-1b"),
+        (("--model", "tnl-1b", "--backend", "lightning_plain", "--pass", "decode"), "no decode form"),
+        (("--model", "tnl-1b", "--backend", "lightning_authors", "--pass", "prefill"), "cannot go on"),
+        (("--model", "llama-1b", "--backend", "flash_attn2", "--pass", "forward"), "unknown pass"),
+        (("--model", "llama-1b", "--pass", "fwd"), "unknown pass of models"),
+        (("--model", "llama3-8b", "--seq", "256k", "--pass", "decode"), "has positions for 128k tokens"),
+        (("--model", "tnl-1b", "--heads", "8"), "a model has a shape of its own"),
+        (("--model", "tnl-1b", "--attention", "sdpa_flash"), "no softmax layers"),
+        (("--model", "tnl-1b", "--checkpoint", "all"), "unknown checkpoint"),
+        (("--model", "./nothing/config.json"), "cannot be read"),
+        (("--pass", "train"), "name them with --model"),
+        (("--checkpoint", "block"), "name them with --model"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = cli("run", *arguments, "--in-process")
+    assert (code, stdout) == (2, "")
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_cannot_fit_is_skipped_with_its_parts_and_what_would_fit(cli, tmp_path):
+    code, _, stderr = cli(
+        *("run", "--model", "tnl-15b", "--seq", "1k", "--pass", "train", "--dtype", "fp32"),
+        *("--device", "cpu", "--in-process", "--out", tmp_path / "out"),
+    )
+    assert code == 0, stderr
+    (row,) = results.read(tmp_path / "out").rows.values()
+    assert row.verdict == "skipped"
+    for word in ("weights 55.3 GiB", "gradients 55.3 GiB", "optimizer 110.5 GiB", "would fit"):
+        assert word in row.reason
+    assert row.model["params"] == models.load("tnl-15b").parameters
+
+
+def test_what_would_fit_does_fit():
+    memory = 80 * 2**30
+    case = models.fields_of("llama-7b", "flash_attn2", "softmax", "native", "", "cuda")
+    case = dataclasses.replace(case, batch=64, seq_len=8192)
+    reason = room.reason_not_to_try(case, memory, "cuda")
+    assert "--checkpoint block would fit" in reason
+    assert room.longest(dataclasses.replace(case, batch=1, checkpoint="block"), memory) >= 1024
+    small = dataclasses.replace(case, model="llama-385m", batch=1)
+    assert not room.reason_not_to_try(small, memory, "cuda")
+
+
+def test_keys_of_models_name_the_case_again():
+    case = models.fields_of("minimax-1b", "lightning_triton", "lightning", "native", "flash_attn2", "cuda")
+    case = dataclasses.replace(case, checkpoint="selective", chunk=4096, compile="on", seq_len=8192)
+    assert case.key == (
+        "lightning_triton,train,b1,t8192,h16,d128,bf16,cuda,model=minimax-1b,attention=flash_attn2,"
+        "checkpoint=selective,chunk=4096,compile=on"
+    )
+    assert Case.from_key(case.key, mechanism="lightning") == case
+    assert suite.of_key(case.key)[1] == case
+
+
+def test_the_suites_of_models_expand():
+    for name in ("models", "models-trial", "quick-models-cuda", "quick-models-cpu"):
+        cases = suite.load(name).cases("cpu" if name.endswith("cpu") else "cuda")
+        assert all(case.model for case in cases)
+
+
+def test_models_are_listed_with_what_fits(cli):
+    code, stdout, _ = cli("list", "models", "--memory", "80g", "--json")
+    assert code == 0
+    records = {record["name"]: record for record in json.loads(stdout)}
+    assert records["tnl-1b"]["parameters"] == 1_020_266_496
+    assert records["tnl-15b"]["longest_train"] == 0
+    assert records["llama-1b"]["longest_train"] >= 65536
+    assert cli("list", "models", "--memory", "12q")[0] == 2
