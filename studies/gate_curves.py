@@ -27,7 +27,7 @@ from lbench.gates.sessions import Layout, share_of
 from lbench.statistics import share_interval
 
 RESULTS = Path(__file__).parent.parent / "results"
-ROWS = RESULTS / "headline-h100-2026-11-22-5a6350588b49"
+ROWS = RESULTS / "headline-h100-2026-11-22"
 SESSIONS = (ROWS, RESULTS / "sessions-h100-2026-11-22")
 CASES = 20
 OPTIONS = Options()

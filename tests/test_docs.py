@@ -17,7 +17,7 @@ import lbench
 Cli = Callable[..., tuple[int, str, str]]
 ROOT = Path(lbench.__file__).parent.parent
 DOCS = ROOT / "docs"
-KEPT = "results/headline-h100-2026-11-22-5a6350588b49"
+KEPT = "results/headline-h100-2026-11-22"
 PAGES = sorted(path for folder in ("tutorial", "howto") for path in (DOCS / folder).glob("*.md"))
 GATE = """[[sweep]]
 backend = "lightning_triton"

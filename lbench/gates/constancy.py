@@ -50,7 +50,8 @@ def judge(series: Series, runs: Mapping[str, dict[str, Any]], limits: Limits) ->
     floors_ms = {row.case.key: METRICS["floor_ms"].value(row, runs.get(row.run, {})) for row in timed}
     full = [row for row in timed if floors_ms[row.case.key] >= limits.fills_ms]
     used = full if series.held == "batch 1" else timed
-    judged = [*_broken(series.rows), *_lengths(used, timed, floors_ms, limits)]
+    too_few = _lengths(used, timed, floors_ms, limits)
+    judged = [*_broken(series.rows), *too_few]
     time, memory = (fit(used) if len(used) > 1 else None for fit in (fit_times, fit_bytes))
     shares = {
         format_length(row.case.seq_len): METRICS["floor_share"].value(row, runs.get(row.run, {}))
@@ -59,7 +60,9 @@ def judge(series: Series, runs: Mapping[str, dict[str, Any]], limits: Limits) ->
     if len(used) < len(timed):
         judged += _growth(timed, limits)
     if time is not None:
-        judged += _fit("time", time, limits)
+        # Over a short span of lengths a token that grows cheaper is the card still filling up.
+        falling = bool(too_few) and series.held == "batch 1" and time.alpha.high < 0
+        judged += [] if falling else _fit("time", time, limits)
     elif len(used) > 1:
         judged.append(("undecided", "a length has a single sample; measure it again"))
     judged += _floor(series, shares, len(full) == len(timed) or used is full, limits)

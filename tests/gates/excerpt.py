@@ -15,7 +15,7 @@ from lbench.results import Row
 HERE = Path(__file__).parent
 EXCERPT = HERE / "h100"
 DIGESTS = HERE / "excerpt.sha256"
-SOURCE = HERE.parent.parent / "results" / "headline-h100-2026-11-22-5a6350588b49"
+SOURCE = HERE.parent.parent / "results" / "headline-h100-2026-11-22"
 BACKENDS = ("lightning_triton", "lightning_authors", "flash_attn2", "flash_attn3", "softmax_eager")
 LENGTHS = (1024, 4096, 16384, 65536, 131072, 262144)
 
