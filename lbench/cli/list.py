@@ -178,8 +178,9 @@ def _power_of_two(most: int) -> str:
 
 
 def _suite_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    indent = max(len(record["name"]) for record in records) + 2
     for record in records:
-        yield from _paragraph(record["name"].ljust(14) + record["title"], indent=14)
+        yield from _paragraph(record["name"].ljust(indent) + record["title"], indent=indent)
 
 
 def _mechanism_lines(records: list[dict[str, Any]]) -> Iterator[str]:

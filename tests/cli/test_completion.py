@@ -33,7 +33,8 @@ def offered(*words: str) -> list[str]:
     ("words", "expected"),
     [
         (("sh",), ["show"]),
-        (("run", "quick"), ["quick-cpu", "quick-cuda"]),
+        (("run", "quick-c"), ["quick-cpu", "quick-cuda"]),
+        (("run", "--model", "tnl-1"), ["tnl-1b", "tnl-15b"]),
         (("run", "--backend", "lightning_e"), ["lightning_eager"]),
         (("table", "x", "--pass", "fwd,b"), ["fwd,bwd"]),
         (("list", "su"), ["suites"]),
@@ -46,7 +47,13 @@ def test_names_are_offered(words: tuple[str, ...], expected: list[str]) -> None:
 def test_a_list_goes_on_with_what_is_not_in_it() -> None:
     assert complete.backends("") == backends.names()
     assert complete.suites("") == suite.names()
-    assert complete.listed("passes", "bwd,") == ["bwd,fwd", "bwd,fwdbwd", "bwd,decode"]
+    assert complete.listed("passes", "bwd,") == [
+        "bwd,fwd",
+        "bwd,fwdbwd",
+        "bwd,decode",
+        "bwd,train",
+        "bwd,prefill",
+    ]
     assert complete.listed("passes", "bwd,x") == []
 
 
