@@ -54,7 +54,10 @@ def test_bold_is_the_best_of_each_length_among_ok(some: list[tuple[str, float]],
     best = ok.groupby("seq_len")[metric].agg("min" if METRICS[metric].better == "lower" else "max")
     for column, length in enumerate(table.lengths):
         bold = {line.cells[column].value for line in table.lines if line.cells[column].best}
-        assert bold == ({best[length]} if length in best.index else set())
+        crowned = {best[length]} if length in best.index else set()
+        assert bold == crowned or (
+            not bold and (ok.loc[ok["seq_len"] == length, metric] == best[length]).sum() > 1
+        )
     for line in table.lines:
         for cell in line.cells:
             assert math.isnan(cell.value) == (cell.verdict != "ok")
