@@ -18,6 +18,7 @@ from lbench.errors import UsageError
 from lbench.metrics import METRICS
 from lbench.report.table_formats import print_rich, to_csv, to_latex, to_markdown
 from lbench.report.tables import Table, number, tables
+from lbench.report.ties import ties
 from lbench.report.values import RELATIVE
 from lbench.results import VERDICTS
 
@@ -52,12 +53,12 @@ def test_bold_is_the_best_of_each_length_among_ok(some: list[tuple[str, float]],
     (table,) = tables(rows, metric)
     ok = rows[rows["verdict"] == "ok"]
     best = ok.groupby("seq_len")[metric].agg("min" if METRICS[metric].better == "lower" else "max")
+    undecided = ties(rows, metric)  # what cannot be told from the best: then nobody is crowned
     for column, length in enumerate(table.lengths):
         bold = {line.cells[column].value for line in table.lines if line.cells[column].best}
-        crowned = {best[length]} if length in best.index else set()
-        assert bold == crowned or (
-            not bold and (ok.loc[ok["seq_len"] == length, metric] == best[length]).sum() > 1
-        )
+        tied = any(index in undecided for index in ok.index[ok["seq_len"] == length])
+        crowned = {best[length]} if length in best.index and not tied else set()
+        assert bold == crowned
     for line in table.lines:
         for cell in line.cells:
             assert math.isnan(cell.value) == (cell.verdict != "ok")
