@@ -23,6 +23,10 @@ DECAYS = ("alibi", "zero", "deep", "steep")
 INPUTS = ("model", "outlier", "mean")
 
 
+MODEL_SETTINGS = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+"""Fields that only models have, beside `model` itself; axes and columns by the same names."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """Everything that can change a time, and nothing else."""
@@ -106,10 +110,9 @@ class Case:
     @property
     def model_setting(self) -> str:
         """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
-        names = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
         said = [
             f"{name.replace('_', ' ')} {getattr(self, name)}"
-            for name in names
+            for name in MODEL_SETTINGS
             if getattr(self, name) != _DEFAULTS[name]
         ]
         return ", ".join([self.model, *said]) if self.model else ""
@@ -169,18 +172,7 @@ class Case:
         return cls(**{"pass_name" if name == "pass" else name: value for name, value in fields.items()})
 
 
-_NAMED = (
-    "decay",
-    "inputs",
-    "seed",
-    "model",
-    "body",
-    "attention",
-    "checkpoint",
-    "chunk",
-    "prefill_chunk",
-    "compile",
-)
+_NAMED = ("decay", "inputs", "seed", "model", *MODEL_SETTINGS)
 """Parts of a key written `name=value`, where they are not at their default."""
 _SHORT = {"b": "batch", "t": "seq_len", "h": "heads", "d": "head_dim"}
 _DEFAULTS: dict[str, Any] = {

@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from lbench import results
+from lbench.case import MODEL_SETTINGS
 from lbench.metrics import METRICS
 from lbench.ratios import round_medians
 from lbench.results import Results, Row
 
 CASE_COLUMNS = ("batch", "seq_len", "tokens", "heads", "head_dim", "head_dim_v", "decay")
 
-MODEL_COLUMNS = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+MODEL_COLUMNS = ("model", *MODEL_SETTINGS)
 
 
 def load(*folders: str | Path) -> pd.DataFrame:

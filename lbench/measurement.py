@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lbench import telemetry
 from lbench.case import Case
@@ -21,6 +21,9 @@ from lbench.protocol import Protocol
 from lbench.statistics import median
 from lbench.telemetry import Telemetry
 from lbench.timers import Turn, clock_for
+
+if TYPE_CHECKING:
+    from lbench.clock import Clock
 
 MOST_WARM_UPS = 5
 """Warm-up is repeated until nothing is compiled in it, so often at the most."""
@@ -95,7 +98,6 @@ def prepare(
     mechanism had the same inputs before; else they are found.
     """
     from lbench import attest, workload
-    from lbench.clock import clock_of
     from lbench.comparison import Error
     from lbench.memory import take_ledger
     from lbench.verify import verify
@@ -103,15 +105,7 @@ def prepare(
     stages, compilations = process.stages, process.compilations
     before = compilations.variants
     cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
-    with stages.enter("set-up", "build"):
-        work = workload.build_mixer(case, device)
-        clock = clock_of(device, cold=False)
-        clock.wait()
-    with stages.enter("the first call", "compile"):
-        work.call()
-        clock.wait()
-    process.prepared.add(case.key)
-    outcome["first_call_s"] = stages.spent["compile"]
+    work, clock = called_once(workload.build_mixer, case, device, process, outcome)
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = take_ledger(work, device)
     with stages.enter("verification", "verify"):
@@ -134,6 +128,25 @@ def prepare(
             describe_call(work, device, protocol, call_s, outcome)
         outcome["compile"] = compiled(outcome, cold, compilations.variants - before)
     attest_and_weigh(work, device, protocol, process, outcome)
+
+
+def called_once(
+    build: Callable[[Case, str], Any], case: Case, device: str, process: Process, outcome: Outcome
+) -> tuple[Any, Clock]:
+    """A workload that was built and called, which compiles it, and a clock of its device."""
+    from lbench.clock import clock_of
+
+    stages = process.stages
+    with stages.enter("set-up", "build"):
+        work = build(case, device)
+        clock = clock_of(device, cold=False)
+        clock.wait()
+    with stages.enter("the first call", "compile"):
+        work.call()
+        clock.wait()
+    process.prepared.add(case.key)
+    outcome["first_call_s"] = stages.spent["compile"]
+    return work, clock
 
 
 def compiled(outcome: Outcome, cold: bool, variants: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from lbench.verify import ALLOWED, Verification, verify
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lbench.models.decoder import Decoder, Held
+    from lbench.models.decoder import Decoder, Held, Mix
 
 LENGTH = 168
 """Tokens of the tiny check: prefill takes two pieces of a prompt, decoding what is left of it."""
@@ -151,18 +151,8 @@ def _trained(decoder: Decoder, case: Case, device: str) -> dict[str, Tensor]:
     import torch
 
     from lbench.models.loss import cross_entropy
-    from lbench.models.meter import Meter
-    from lbench.models.mixing import bind
 
-    mixes = bind(
-        decoder.model,
-        case,
-        device,
-        pass_name="fwdbwd",
-        batch=BATCH,
-        seq_len=LENGTH,
-        meter=Meter(device),
-    )
+    mixes = _mixes(decoder, case, device, "fwdbwd", LENGTH)
     tokens = _tokens(case, device, LENGTH + 1)
     leaves = [parameter.requires_grad_() for parameter in decoder.parameters]
     x = decoder.hidden(tokens[:, :-1], mixes)
@@ -175,18 +165,7 @@ def _trained(decoder: Decoder, case: Case, device: str) -> dict[str, Tensor]:
 def _parallel(decoder: Decoder, case: Case, device: str) -> dict[str, Tensor]:
     import torch
 
-    from lbench.models.meter import Meter
-    from lbench.models.mixing import bind
-
-    mixes = bind(
-        decoder.model,
-        case,
-        device,
-        pass_name="fwdbwd",
-        batch=BATCH,
-        seq_len=LENGTH,
-        meter=Meter(device),
-    )
+    mixes = _mixes(decoder, case, device, "fwdbwd", LENGTH)
     with torch.no_grad():
         x = decoder.hidden(_tokens(case, device, LENGTH), mixes)
         return {"logits": (x[:, PROMPT - 1 :] @ decoder.head.T).detach()}
@@ -224,17 +203,21 @@ def _step(decoder: Decoder, case: Case, device: str, tokens: Tensor, held: list[
     """Logits of the token after `tokens[at]`; `held` grows by it."""
     import torch
 
-    from lbench.models.meter import Meter
-    from lbench.models.mixing import bind
     from lbench.models.workload import empty_held
 
     for layer, one in zip(decoder.model.blocks, held, strict=True):
         room = empty_held(layer, case, device, 1)
         one |= {key: torch.cat((one[key], room[key]), 1) for key in "kv" if key in one}
-    mixes = bind(
-        decoder.model, case, device, pass_name="decode", batch=BATCH, seq_len=at, meter=Meter(device)
-    )
+    mixes = _mixes(decoder, case, device, "decode", at)
     return decoder.hidden(tokens[:, at : at + 1], mixes, at, held)[:, -1] @ decoder.head.T
+
+
+def _mixes(decoder: Decoder, case: Case, device: str, pass_name: str, seq_len: int) -> list[Mix]:
+    from lbench.models.meter import Meter
+    from lbench.models.mixing import bind
+
+    meter = Meter(device)
+    return bind(decoder.model, case, device, pass_name=pass_name, batch=BATCH, seq_len=seq_len, meter=meter)
 
 
 def _tokens(case: Case, device: str, count: int) -> Tensor:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lbench.case import Case
-from lbench.measurement import Outcome, Process, attest_and_weigh, compiled, describe_call
+from lbench.measurement import Outcome, Process, attest_and_weigh, called_once, compiled, describe_call
 from lbench.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ def prepare_model(
 ) -> None:
     """Checks, compiles and describes a model's case; fills `outcome` as `measurement.prepare` does."""
     from lbench import attest, model_check, models
-    from lbench.clock import clock_of
     from lbench.models import costs
     from lbench.models.workload import build
 
@@ -44,20 +43,12 @@ def prepare_model(
     outcome |= verification.as_dict()
     if verification.verdict != "ok":
         return
-    with stages.enter("set-up", "build"):
-        work = build(case, device)
-        clock = clock_of(device, cold=False)
-        clock.wait()
-    with stages.enter("the first call", "compile"):
-        work.call()
-        clock.wait()
-    process.prepared.add(case.key)
-    outcome["first_call_s"] = stages.spent["compile"]
+    work, _ = called_once(build, case, device, process, outcome)
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = work.ledger(device)
+    with stages.enter("a second call", "verify"):
         first = attest.digest(work.outputs(result))
         del result
-    with stages.enter("a second call", "verify"):
         call_s = _second_call(work, first, device, outcome)
     if protocol is not None:
         with stages.enter("timing of the host", "warm_up"):

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from lbench import backends, mechanisms
-from lbench.case import Case
+from lbench.case import MODEL_SETTINGS, Case
 from lbench.errors import UsageError, unknown
 from lbench.lengths import batch_of, parse_length, parse_lengths
 from lbench.limits import Limits
@@ -50,19 +50,12 @@ AXES = (
     "inputs",
     "seed",
     "model",
-    "body",
-    "attention",
-    "checkpoint",
-    "chunk",
-    "prefill_chunk",
-    "compile",
+    *MODEL_SETTINGS,
 )
 CHUNKS = ("chunk", "prefill_chunk")
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
 SHAPE = ("heads", "kv_heads", "head_dim", "head_dim_v", "decay", "inputs")
 """Axes of mixers alone: a model has a shape of its own."""
-MODEL = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
-"""Axes that only models have."""
 TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "constancy", "sweep")
 
 
@@ -208,7 +201,7 @@ def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
 
         yield from of_models({axis: _values(axis, value) for axis, value in sweep.items()}, device)
         return
-    for axis in (axis for axis in MODEL if axis in sweep):
+    for axis in (axis for axis in MODEL_SETTINGS if axis in sweep):
         raise UsageError(f"{axis} is an axis of models; name them with --model")
     axes = {axis: _values(axis, value) for axis, value in sweep.items()}
     who = _who(axes.pop("backend", None), axes.pop("mechanism", None))

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lbench import replay
@@ -57,9 +57,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if done == "profile":
         return _guarded(device, lambda outcome: _profile(case, device, request, outcome))
     limits = request.get("limits", {})
-    if case.model:
-        return _guarded(device, lambda outcome: prepare_model(case, device, protocol, _process, outcome))
-    return _guarded(device, lambda outcome: prepare(case, device, protocol, _process, outcome, limits))
+    return _guarded(device, lambda outcome: _prepare(case, device, protocol, outcome, limits))
 
 
 def measure_case(case: Case, device: str, stopping: Stopping) -> Outcome:
@@ -77,6 +75,19 @@ def _round(case: Case, device: str, protocol: Protocol, turn: dict[str, Any]) ->
     return {"verdict": "ok", "reason": "", **sample_round(case, device, protocol, Turn(**turn), _process)}
 
 
+def _prepare(
+    case: Case,
+    device: str,
+    protocol: Protocol | None,
+    outcome: Outcome,
+    limits: Mapping[str, Mapping[str, float]],
+) -> None:
+    if case.model:
+        prepare_model(case, device, protocol, _process, outcome)
+    else:
+        prepare(case, device, protocol, _process, outcome, limits)
+
+
 def _profile(case: Case, device: str, request: dict[str, Any], outcome: Outcome) -> None:
     """The case as a run takes it, verified first; then what the tools saw of it, in a folder."""
     from pathlib import Path
@@ -85,7 +96,7 @@ def _profile(case: Case, device: str, request: dict[str, Any], outcome: Outcome)
     from lbench.measurement import describe_call
     from lbench.profiling import capture
 
-    prepare(case, device, None, _process, outcome, {})
+    _prepare(case, device, None, outcome, {})
     if outcome["verdict"] != "ok":
         return
     stages = _process.stages

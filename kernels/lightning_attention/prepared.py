@@ -18,7 +18,7 @@ from .layout import ALIGNMENT_BYTES, choose_unit, densify, is_aligned
 from .padding import needs_padding
 from .paths import forced_path
 
-PREPARED = "prepared"  # a fact about slopes: {key: Prepared}
+PREPARED = "prepared"  # a fact about slopes: {key: Prepared, or None for a call that cannot be}
 MOST_PREPARED = 64  # calls for one tensor of slopes
 UNALIGNED = ALIGNMENT_BYTES - 1
 
@@ -97,22 +97,32 @@ def prepare(
 ) -> None:
     """Prepare for calls like this one, whose arguments were checked, if they can be."""
     key = _describe(q, k, v, slopes, scale)
-    if key is None or densify(slopes) is not slopes or needs_padding(q, v) or not _in_place((q, k, v), path):
+    if key is None:
         return
+    known = facts_of(slopes).setdefault(PREPARED, {})
+    if key not in known:
+        if len(known) >= MOST_PREPARED:
+            known.clear()
+        known[key] = _prepared(q, k, v, slopes, scale, path)
+
+
+def _prepared(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, scale: float, path: str
+) -> Prepared | None:
+    """None for a call that needs copies or carried states: that too need be found out only once."""
+    if densify(slopes) is not slopes or needs_padding(q, v) or not _in_place((q, k, v), path):
+        return None
     sequences = Sequences.build(q, v, slopes, None, scale, path=path)
     if sequences.shares.carries:
-        return
+        return None
     if path == "hopper":
         from . import hopper_launch
 
         walk: Any = hopper_launch.bind_walk(q, k, v, sequences)
     else:
         walk = bind_walk(q, k, v, sequences)
-    known = facts_of(slopes).setdefault(PREPARED, {})
-    if len(known) >= MOST_PREPARED:
-        known.clear()
     sequences = dataclasses.replace(sequences, slopes=sequences.shares.cuts)  # facts must not hold slopes
-    known[key] = Prepared(path=path, walk=walk, sequences=sequences)
+    return Prepared(path=path, walk=walk, sequences=sequences)
 
 
 def _describe(

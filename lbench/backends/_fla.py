@@ -32,6 +32,14 @@ DELTA_KERNELS = {
 DELTA_LIMITS = Limits(dtypes=("bf16", "fp16"), head_dim=(16, 256), capability=((8, 0), (99, 9)))
 """Without a gate fla refuses fp32, with one it is untested there; key dims beyond 256 are refused by both."""
 
+RECURRENT_LIMITS = Limits(
+    passes=("fwd", "bwd", "fwdbwd", "decode"),
+    dtypes=("bf16", "fp16", "fp32"),
+    head_dim=(16, 512),
+    capability=((8, 0), (99, 9)),
+)
+"""Of fla's kernels that go token by token."""
+
 
 def load(path: str) -> Callable[..., Any]:
     """The function at `module.function` of `fla.ops`, imported under `SWITCHES`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lbench.backends import _fla
-from lbench.backends.spec import Backend, Forward, Limits
+from lbench.backends.spec import Backend, Forward
 from lbench.case import Case
 
 if TYPE_CHECKING:
@@ -34,13 +35,7 @@ BACKEND = Backend(
     mechanism="gated_deltanet",
     title="fla fused_recurrent_gated_delta_rule",
     build=build,
-    limits=Limits(
-        # fla has no backward of it.
-        passes=("fwd", "decode"),
-        dtypes=("bf16", "fp16", "fp32"),
-        head_dim=(16, 512),
-        capability=((8, 0), (99, 9)),
-    ),
+    limits=dataclasses.replace(_fla.RECURRENT_LIMITS, passes=("fwd", "decode")),  # fla has no backward of it
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
     kernels={

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lbench.backends import _fla
-from lbench.backends.spec import Backend, Forward, Limits
+from lbench.backends.spec import Backend, Forward
 from lbench.case import Case
 
 if TYPE_CHECKING:
@@ -33,12 +33,7 @@ BACKEND = Backend(
     mechanism="lightning",
     title="fla fused_recurrent_simple_gla",
     build=build,
-    limits=Limits(
-        passes=("fwd", "bwd", "fwdbwd", "decode"),
-        dtypes=("bf16", "fp16", "fp32"),
-        head_dim=(16, 512),
-        capability=((8, 0), (99, 9)),
-    ),
+    limits=_fla.RECURRENT_LIMITS,
     packages=("fla", "einops", "triton"),
     switches=_fla.SWITCHES,
     kernels={

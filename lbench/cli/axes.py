@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lbench.case import MODEL_SETTINGS
 from lbench.cli import complete
 from lbench.cli.lists import split_names
 
@@ -78,8 +79,7 @@ OnlyPasses = Annotated[
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
-        "head_dim_v", "decay", "inputs", "dtype", "model", "body", "attention", "checkpoint", "chunk",
-        "prefill_chunk", "compile")  # fmt: skip
+        "head_dim_v", "decay", "inputs", "dtype", "model", *MODEL_SETTINGS)  # fmt: skip
 
 PARAMETERS = {"pass": "pass_names", "compile": "compile_blocks"}
 """Axes whose parameter is called otherwise, as Python has their names."""

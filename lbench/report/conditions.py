@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lbench.case import ALL_PASSES
+from lbench.case import ALL_PASSES, MODEL_SETTINGS
 
-MODEL = ("model", "body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
+MODEL = ("model", *MODEL_SETTINGS)
 SETTING = (
     *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
     *MODEL,
@@ -131,7 +131,7 @@ def _setting_title(row: pd.Series, told: set[str]) -> str:
 def _model_title(row: pd.Series) -> str:
     """A model and its settings, where they are not the usual ones."""
     usual = ("", "native", "none", 0, "off")
-    said = [f"{name.replace('_', ' ')} {row[name]}" for name in MODEL[1:] if row[name] not in usual]
+    said = [f"{name.replace('_', ' ')} {row[name]}" for name in MODEL_SETTINGS if row[name] not in usual]
     return ", ".join([str(row["model"]), *said])
 
 
