@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
 BLOCK_T = gl.constexpr(64)
 LOG2_E = gl.constexpr(1.4426950408889634)
-barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier  # renamed after Triton 3.6
+# Renamed after Triton 3.6.
+barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
+fetch = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
+put = tma.async_store if hasattr(tma, "async_store") else tma.async_copy_shared_to_global
 
 
 @gluon.jit

@@ -23,11 +23,13 @@ from .hopper_blocks import (
     BLOCK_T,
     barrier,
     decay_scores,
+    fetch,
     load_rate,
     locate_row,
     locate_share,
     mask_tokens,
     place,
+    put,
     state_offsets,
     wait_for,
     weigh,
@@ -66,12 +68,12 @@ def fetch_gradients(
             at = start + token
             if token < end:
                 mbarrier.expect(bar, 2 * BLOCK_T * (2 * D + 2 * E))
-                tma.async_copy_global_to_shared(k_desc, [k_row + at, k_column], bar, k_tiles.index(slot))
-                tma.async_copy_global_to_shared(v_desc, [v_row + at, v_column], bar, v_tiles.index(slot))
+                fetch(k_desc, [k_row + at, k_column], bar, k_tiles.index(slot))
+                fetch(v_desc, [v_row + at, v_column], bar, v_tiles.index(slot))
             else:
                 mbarrier.expect(bar, 2 * BLOCK_T * (D + E))
-            tma.async_copy_global_to_shared(q_desc, [q_row + at, q_column], bar, q_tiles.index(slot))
-            tma.async_copy_global_to_shared(do_desc, [do_row + at, do_column], bar, do_tiles.index(slot))
+            fetch(q_desc, [q_row + at, q_column], bar, q_tiles.index(slot))
+            fetch(do_desc, [do_row + at, do_column], bar, do_tiles.index(slot))
             step += 1
             token -= BLOCK_T
 
@@ -199,7 +201,7 @@ def compute_gradient(
                 out_tile.store(o.to(dtype))
                 fence_async_shared()
                 barrier()
-                tma.async_copy_shared_to_global(out_desc, [at, head * WIDTH], out_tile)
+                put(out_desc, [at, head * WIDTH], out_tile)
             step += 1
             handed += 1
             token -= BLOCK_T

@@ -19,11 +19,13 @@ from .hopper_blocks import (
     BLOCK_T,
     barrier,
     decay_scores,
+    fetch,
     load_rate,
     locate_row,
     locate_share,
     mask_tokens,
     place,
+    put,
     state_offsets,
     wait_for,
     weigh,
@@ -54,13 +56,13 @@ def fetch_walk(
             at = start + token
             if token >= begin:
                 mbarrier.expect(bar, 2 * BLOCK_T * (2 * D + E))
-                tma.async_copy_global_to_shared(q_desc, [q_row + at, q_column], bar, q_tiles.index(slot))
+                fetch(q_desc, [q_row + at, q_column], bar, q_tiles.index(slot))
             else:
                 mbarrier.expect(bar, 2 * BLOCK_T * (D + E))
-            tma.async_copy_global_to_shared(k_desc, [k_row + at, k_column], bar, k_tiles.index(slot))
+            fetch(k_desc, [k_row + at, k_column], bar, k_tiles.index(slot))
             v_0, v_1 = v_tiles.index(2 * slot), v_tiles.index(2 * slot + 1)
-            tma.async_copy_global_to_shared(v_desc, [v_row + at, v_column], bar, v_0)
-            tma.async_copy_global_to_shared(v_desc, [v_row + at, v_column + HALF], bar, v_1)
+            fetch(v_desc, [v_row + at, v_column], bar, v_0)
+            fetch(v_desc, [v_row + at, v_column + HALF], bar, v_1)
             step += 1
 
 
@@ -160,7 +162,7 @@ def compute_walk(
             barrier()
             mbarrier.arrive(empty.index(slot), count=1)
             if n == BLOCK_T:
-                tma.async_copy_shared_to_global(o_desc, [at, head * E + PART * HALF], o_tile)
+                put(o_desc, [at, head * E + PART * HALF], o_tile)
             step += 1
         if (has_final != 0) & (row < share[2]):
             final = final_ptr + state_row * (D * E) + state_offsets(PART * HALF, HALF, D, E, TRANSPOSED, acc)
