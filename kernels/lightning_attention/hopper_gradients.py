@@ -48,7 +48,7 @@ def fetch_gradients(
     descriptors, strides, tiles, full, empty, share, sizes, cu_seqlens_ptr,
     D: gl.constexpr, E: gl.constexpr, STAGES: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
-    """Fetch q and do of the warm-up, then q, k, v and do, the last blocks first."""
+    """Fetch q and do of the warm-up, then q, k, v and do one block at a time, the last blocks first."""
     q_desc, k_desc, v_desc, do_desc = descriptors
     q_tiles, k_tiles, v_tiles, do_tiles = tiles
     step = 0
@@ -63,6 +63,8 @@ def fetch_gradients(
         last = end + gl.where(row == share[2], gl.maximum(share[5], 0), 0)
         token, blocks = top_block(begin, last)
         for _ in range(blocks):
+            if (step > 0) & (token < end):
+                wait_for(full, step - 1, STAGES, 0)
             slot = wait_for(empty, step, STAGES, 1)
             bar = full.index(slot)
             at = start + token

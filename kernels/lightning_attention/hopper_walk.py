@@ -37,7 +37,7 @@ def fetch_walk(
     descriptors, strides, tiles, full, empty, share, sizes, cu_seqlens_ptr,
     D: gl.constexpr, E: gl.constexpr, STAGES: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
-    """Fetch k and v of the warm-up, then q, k and v."""
+    """Fetch k and v of the warm-up, then q, k and v: these one block at a time, see hopper_blocks.py."""
     q_desc, k_desc, v_desc = descriptors
     q_tiles, k_tiles, v_tiles = tiles
     HALF: gl.constexpr = E // 2
@@ -51,6 +51,8 @@ def fetch_walk(
         v_row, v_column = place(strides[2], batch, head)
         first = begin - gl.where((row == share[0]) & (begin > 0), gl.maximum(share[4], 0), 0)
         for token in range(first, end, BLOCK_T):
+            if (step > 0) & (token >= begin):
+                wait_for(full, step - 1, STAGES, 0)
             slot = wait_for(empty, step, STAGES, 1)
             bar = full.index(slot)
             at = start + token

@@ -20,7 +20,7 @@ HOPPER_DIMS = (64, 128)
 # Tokens times heads: below, launching takes as long as the work, and `plain` launches faster.
 HOPPER_LEAST = 2**13
 # Gluon is young and changes with Triton's minor versions: these are the ones its kernels were run with.
-HOPPER_TRITON = ((3, 6),)
+HOPPER_TRITON = ((3, 6), (3, 9))
 
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("forced", default=None)
 

@@ -32,9 +32,9 @@ LEAST_SHARE = 128  # tokens of one head a program should have at the least
 # reaches back in 16 bit.
 LEAST_LIMIT = 5376
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
-# A token of warm-up reads two tensors where a token of a walk moves four. It costs more than half as much: a
-# program that waits for memory waits as long for a block of two tensors as for one of four (LOG.md).
-WARM_UP_COST = 0.8
+# A token of warm-up reads two tensors where a token of a walk moves four, and costs more than half as much:
+# a program that waits for memory waits nearly as long for a block of two tensors as for one of four (LOG.md).
+WARM_UP_COST = 0.7
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
 # the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a last place is 2e-3, 2e-4 and 6e-8.
 REACH = {torch.bfloat16: 18.4, torch.float16: 20.8, torch.float32: 26.5}
