@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
-from lbench.backends.spec import Limits
+from lbench.backends.spec import Limits, Unsupported
 
 SWITCHES = {
     "FLA_DISABLE_BACKEND_DISPATCH": "1",
@@ -47,3 +48,19 @@ def load(path: str) -> Callable[..., Any]:
         os.environ.setdefault(name, value)
     module, _, function = path.rpartition(".")
     return getattr(importlib.import_module(f"fla.ops.{module}"), function)
+
+
+def refuse_wrong_gradients() -> None:
+    """Unsupported where fla refuses to compute the gradients of its gated delta rule (fla issue 640).
+
+    Triton 3.4 to 3.7.0 compiles their kernel wrongly for Hopper; fla says so only after minutes of tuning.
+    """
+    import torch
+    import triton
+
+    version = tuple(int(part) for part in re.findall(r"\d+", triton.__version__)[:3])
+    hopper = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+    if hopper and (3, 4) <= version < (3, 7, 1):
+        raise Unsupported(
+            f"gradients with Triton {triton.__version__} on Hopper (compiled wrongly; has 3.7.1 and newer)"
+        )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
     """`chunk_gated_delta_rule(q, k, v, g, beta)` with the default scale, head_dim^-0.5; k is normalised."""
+    if case.pass_name not in ("fwd", "prefill"):
+        _fla.refuse_wrong_gradients()
     chunk_gated_delta_rule = _fla.load("gated_delta_rule.chunk_gated_delta_rule")
 
     def forward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:

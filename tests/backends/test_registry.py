@@ -6,6 +6,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,25 @@ def test_limits_name_what_is_unmet() -> None:
     assert math.prod((longest.seq_len, longest.heads, longest.head_dim)) == 2**31
     assert limits.unmet(longest) is None
     assert "32-bit" in str(limits.unmet(dataclasses.replace(longest, seq_len=longest.seq_len + 1)))
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "refused"),
+    [
+        ("3.6.0", (9, 0), True),
+        ("3.7.1", (9, 0), False),
+        ("3.3.1", (9, 0), False),
+        ("3.6.0+git1", (8, 0), False),
+    ],
+)
+def test_gradients_that_a_compiler_gets_wrong_are_refused_before_tuning(
+    monkeypatch: pytest.MonkeyPatch, version: str, capability: tuple[int, int], refused: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", types.SimpleNamespace(__version__=version))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    if refused:
+        with pytest.raises(Unsupported, match="compiled wrongly"):
+            _fla.refuse_wrong_gradients()
+    else:
+        _fla.refuse_wrong_gradients()
