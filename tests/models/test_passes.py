@@ -13,6 +13,7 @@ from lbench import models, results, suite
 from lbench.case import MODEL_PASSES, Case
 from lbench.models import costs, room
 from lbench.models.workload import build
+from lbench.plan import Plan
 from lbench.protocol import Stopping
 from lbench.worker import measure_case
 
@@ -174,9 +175,37 @@ def test_keys_of_models_name_the_case_again():
 
 
 def test_the_suites_of_models_expand():
-    for name in ("models", "models-trial", "quick-models-cuda", "quick-models-cpu"):
+    for name in (
+        "models-train",
+        "models-fast",
+        "models-serve",
+        "models-trial",
+        "quick-models-cuda",
+        "quick-models-cpu",
+    ):
         cases = suite.load(name).cases("cpu" if name.endswith("cpu") else "cuda")
         assert all(case.model for case in cases)
+
+
+@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve"])
+def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
+    """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
+    chosen = suite.load(name)
+    plan = Plan(chosen.stopping, 3000.0)
+    for case in chosen.cases("cuda"):
+        if not room.reason_not_to_try(case, 79 * 2**30, "cuda"):
+            prediction = plan.predict(case, [])
+            assert prediction.wall_s < min(chosen.cell_timeout_s, 500.0), case.key
+            assert 1e11 < costs.useful_flops(case) / prediction.call_s < 4.1e14
+            assert prediction.memory_bytes == costs.memory_of(case).total
+
+
+def test_a_step_is_predicted_near_what_a_card_takes():
+    """TransNormerLLM of 1B on an H100: 30,000 to 70,000 tokens a second with block checkpointing."""
+    case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
+    case = dataclasses.replace(case, batch=8, seq_len=8192, checkpoint="block")
+    call_s = Plan(Stopping(), 3000.0).predict(case, []).call_s
+    assert 30_000 < case.tokens / call_s < 70_000
 
 
 def test_models_are_listed_with_what_fits(cli):
