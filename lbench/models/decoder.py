@@ -29,7 +29,7 @@ Held = dict[str, Tensor]
 Mix = Callable[[dict[str, Tensor], Held | None], Tensor]
 """(tensors by name, what the block holds; updated) -> o."""
 
-RECOMPILE_LIMIT = 64
+RECOMPILE_LIMIT = 256
 """Shapes and kinds of blocks that one process compiles; beyond torch's own 8 it would raise an error."""
 
 
@@ -77,25 +77,59 @@ class Decoder:
         self, layer: Layer, weights: Weights, mix: Mix, first: int, held: Held | None, x: Tensor
     ) -> Tensor:
         pieces = _compiled() if self.compiled else (enter, leave, mlp)
-        table = self._table(layer, first, x)
-        begin = functools.partial(_begin, pieces[0], weights, layer)
+        batch, count, _ = x.shape
+        # Compiled code is made for a shape. In one row, a step's tokens have the same one at any length.
+        in_row = self.compiled and held is None and not (self.chunk or layer.conv)
+        if in_row:
+            x = _row(x)
+        table = self._table(layer, first, count, batch if in_row else 1, x.device)
+        tensors, gate = self._entered(pieces[0], layer, weights, table, held, x)
+        if in_row:
+            tensors = {name: _folded(layer, name, one, batch) for name, one in tensors.items()}
+        if layer.rotary == "lrpe":
+            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
+            tensors = {**tensors, **turned}
+        o = mix(tensors, held)
+        skipped = tensors["x"] if layer.skip != "none" else None
+        if in_row:
+            o, skipped = _row(o), None if skipped is None else _row(skipped)
+        return self._left(pieces, layer, weights, x, o, gate, skipped).reshape(batch, count, -1)
+
+    def _entered(
+        self,
+        piece: Any,
+        layer: Layer,
+        weights: Weights,
+        table: tuple[Tensor, Tensor] | None,
+        held: Held | None,
+        x: Tensor,
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The mixer's tensors and the gate, in pieces of the sequence where these are asked for."""
+        begin = functools.partial(_begin, piece, weights, layer)
         if self.chunk and held is None and not layer.conv:
             tables = [None if table is None else _cut(table, at, self.chunk) for at in self._starts(x)]
             parts = [
                 _again(begin, part, one) for part, one in zip(x.split(self.chunk, 1), tables, strict=True)
             ]
-            tensors, gate = _joined(parts, layer)
-        else:
-            tail = held.get("tail") if held is not None else None
-            tensors, gate, new_tail = begin(x, table, tail, held is not None)
-            if held is not None and new_tail is not None:
-                held["tail"] = new_tail
-        if layer.rotary == "lrpe":
-            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
-            tensors = {**tensors, **turned}
-        o = mix(tensors, held)
+            return _joined(parts, layer)
+        tail = held.get("tail") if held is not None else None
+        tensors, gate, new_tail = begin(x, table, tail, held is not None)
+        if held is not None and new_tail is not None:
+            held["tail"] = new_tail
+        return tensors, gate
+
+    def _left(
+        self,
+        pieces: tuple[Any, ...],
+        layer: Layer,
+        weights: Weights,
+        x: Tensor,
+        o: Tensor,
+        gate: Tensor | None,
+        skipped: Tensor | None,
+    ) -> Tensor:
+        """From the mixer's output to the block's, in pieces of the sequence where these are asked for."""
         end = functools.partial(_end, pieces, weights, layer, self.checkpoint == "selective")
-        skipped = tensors["x"] if layer.skip != "none" else None
         if not self.chunk:
             return end(x, o, gate, skipped)
         cut = [
@@ -107,14 +141,16 @@ class Decoder:
     def _starts(self, x: Tensor) -> range:
         return range(0, x.shape[1], self.chunk)
 
-    def _table(self, layer: Layer, first: int, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _table(
+        self, layer: Layer, first: int, count: int, times: int, device: Any
+    ) -> tuple[Tensor, Tensor] | None:
+        """Angles of `count` tokens from `first` on, for `times` sequences one behind the other."""
         if layer.rotary != "rope":
             return None
-        key = (layer.head_dim, int(layer.rope_base), first, x.shape[1])
+        key = (layer.head_dim, int(layer.rope_base), first, count, times)
         if key not in self._tables:
-            self._tables[key] = layers.rope_table(
-                layer.head_dim, layer.rope_base, first, x.shape[1], x.device
-            )
+            cos, sin = layers.rope_table(layer.head_dim, layer.rope_base, first, count, device)
+            self._tables[key] = cos.repeat(times, 1, 1), sin.repeat(times, 1, 1)
         return self._tables[key]
 
 
@@ -232,6 +268,18 @@ def _end(
     return last
 
 
+def _row(x: Tensor) -> Tensor:
+    """x [B, T, ...] as [1, B T, ...], its strides those of any other such row."""
+    return x.flatten(0, 1).unsqueeze(0)
+
+
+def _folded(layer: Layer, name: str, tensor: Tensor, batch: int) -> Tensor:
+    """A tensor [1, B T, ...] as [B, T, ...]; what is learned has no time."""
+    if layer.feeds[name].source == "learned":
+        return tensor
+    return tensor.reshape(batch, -1, *tensor.shape[2:])
+
+
 def _cut(table: tuple[Tensor, Tensor], at: int, count: int) -> tuple[Tensor, Tensor]:
     return table[0][at : at + count], table[1][at : at + count]
 
@@ -259,6 +307,7 @@ def _again(run: Callable[..., Any], x: Tensor, *others: Any) -> Any:
 def _compiled() -> tuple[Any, ...]:
     """`enter`, `leave` and `mlp` compiled; the shared kinds of blocks let all layers use one code."""
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    torch._dynamo.config.accumulated_recompile_limit = 8 * RECOMPILE_LIMIT
     return tuple(torch.compile(piece, fullgraph=True, dynamic=False) for piece in (enter, leave, mlp))
 
 

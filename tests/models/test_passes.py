@@ -11,6 +11,7 @@ from models.tiny import NATIVE, case_of
 
 from lbench import models, results, suite
 from lbench.case import MODEL_PASSES, Case
+from lbench.model_check import check
 from lbench.models import costs, room
 from lbench.models.workload import build
 from lbench.plan import Plan
@@ -66,6 +67,24 @@ def test_a_mixer_that_is_wrong_within_the_model_is_found(monkeypatch):
     outcome = measure_case(case_of("tnl-tiny", "native", "lightning", seq_len=48), "cpu", BRIEF)
     assert outcome["verdict"] == "wrong"
     assert "logits of the whole model at tiny size" in outcome["reason"]
+
+
+@pytest.mark.parametrize("setting", [{"checkpoint": "block"}, {"chunk": 16}])
+def test_the_whole_model_is_checked_in_the_rows_own_setting(monkeypatch, setting):
+    """What checkpoints or chunks break is found, though the mixer is right."""
+    from lbench.models import decoder
+
+    again = decoder._again
+
+    def breaks(run, x, *others):
+        return again(run, x * 1.5, *others)
+
+    case = case_of("tnl-tiny", "native", "lightning", pass_name="train", seq_len=48, batch=2, **setting)
+    assert check(case, "cpu").verdict == "ok"
+    monkeypatch.setattr(decoder, "_again", breaks)
+    found = check(case, "cpu")
+    assert (found.verdict, "of the whole model" in found.reason) == ("wrong", True)
+    assert check(dataclasses.replace(case, checkpoint="none", chunk=0), "cpu").verdict == "ok"
 
 
 @pytest.mark.parametrize("checkpoint", ["none", "selective", "block"])
