@@ -12,8 +12,10 @@ from lbench.mechanisms.spec import BYTES, shape
 from lbench.models.operators import operator_case
 from lbench.models.spec import Layer
 
-LOGITS_BYTES = 10 << 28
-"""Of the head's pieces in training: fp32 logits and a copy, and their gradient in half precision."""
+LOGITS = 1 << 28
+"""Of the head's pieces in training, as `loss` has them."""
+LOGIT_BYTES = {"cuda": 2, "cpu": 10}
+"""What a logit takes: on a GPU its gradient takes its place, else there are two copies in fp32."""
 GIB = 2**30
 
 
@@ -116,7 +118,10 @@ def _trained_bytes(case: Case) -> int:
         most = max(most, kept + again * _block_numbers(layer, case.chunk))
     item = BYTES[case.dtype]
     # The loss keeps the gradient of the head and of the last hidden states.
-    head = (kept + 2 * model.width) * tokens * item + min(LOGITS_BYTES, 10 * tokens * model.vocab)
+    head = (kept + 2 * model.width) * tokens * item
+    head += LOGIT_BYTES[case.device] * min(LOGITS, tokens * model.vocab)
+    if tokens * model.vocab > LOGITS:
+        head += (4 + item) * model.vocab * model.width  # the sum of the head's gradient, and a piece's
     return max(most * tokens * item, head)
 
 
