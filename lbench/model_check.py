@@ -107,7 +107,8 @@ def _tiny_errors(case: Case, model: Model, device: str) -> dict[str, tuple[Error
     import torch
 
     from lbench.mechanisms.draws import dtype_of
-    from lbench.models.decoder import Decoder, draw
+    from lbench.models.decoder import Decoder
+    from lbench.models.drawing import draw
 
     small, dtype = tiny(model), dtype_of(case)
     # Weights that the row's dtype holds: all three models then have the very same.

@@ -14,7 +14,8 @@ from torch import Tensor
 from lbench import models
 from lbench.case import Case
 from lbench.models.adamw import AdamW, Rates
-from lbench.models.decoder import Decoder, draw
+from lbench.models.decoder import Decoder
+from lbench.models.drawing import draw
 from lbench.models.loss import cross_entropy
 from lbench.models.meter import Meter
 from lbench.models.mixing import bind
