@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lbench.case import MODEL_SETTINGS
 from lbench.cli import complete
 from lbench.cli.lists import split_names
+
+if TYPE_CHECKING:
+    from lbench.suite import Suite
 
 
 def _axis(flags: str, help_text: str, names: Callable[[str], list[str]] | None = None) -> Any:
@@ -98,11 +101,20 @@ def given(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
     """Finds what is wrong with the axes before a worker is started to look at the device."""
-    from lbench import suite as suites
-
     asked = (device or "").partition(":")[0]
     for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
-        suites.load(suite or default_suite(axes, kind)).override(axes).cases(kind)
+        chosen(suite, axes, kind).cases(kind)
+
+
+def chosen(suite: str | None, axes: dict[str, Any], kind: str) -> Suite:
+    """The suite with its axes replaced; of a named suite of models, --model takes the part it asks for."""
+    from lbench import suite as suites
+
+    base = suites.load(suite or default_suite(axes, kind))
+    part = base.of_models(axes["model"]) if suite and "model" in axes else None
+    if part is None:
+        return base.override(axes)
+    return part.override({name: value for name, value in axes.items() if name != "model"})
 
 
 def default_suite(axes: dict[str, Any], kind: str) -> str:

@@ -120,10 +120,8 @@ def _check(suite: str | None, given: dict[str, Any], device: str | None) -> None
 
 def _chosen(name: str | None, given: dict[str, Any], kind: str) -> Suite:
     """The suite; of models that are given without a pass, every pass they serve."""
-    from lbench import suite as suites
-
-    chosen = suites.load(name or axes.default_suite(given, kind)).override(given)
-    if "model" not in given or "pass" in given:
+    chosen = axes.chosen(name, given, kind)
+    if name or "model" not in given or "pass" in given:
         return chosen
     sweeps = [{**sweep, "model": [one]} for sweep in chosen.sweeps for one in given["model"]]
     return dataclasses.replace(chosen, sweeps=tuple(one for sweep in sweeps for one in _served(sweep, kind)))

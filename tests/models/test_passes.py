@@ -219,6 +219,27 @@ def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
             assert prediction.memory_bytes == costs.memory_of(case).total
 
 
+def test_a_suite_of_models_is_run_in_pieces_by_model():
+    """--model takes its part, backends and tokens as they are; another model replaces them all."""
+    from lbench.cli.axes import chosen
+
+    whole = {case.key for case in suite.load("models-train").cases("cuda")}
+    parts = [
+        {case.key for case in chosen("models-train", {"model": names}, "cuda").cases("cuda")}
+        for names in (["tnl-1b"], ["llama-1b"], ["tnl-385m", "llama-385m"], ["tnl-3b", "llama-3b"])
+    ]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole)
+    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    assert {case.backend for case in short} == {
+        "lightning_triton",
+        "lightning_fla_chunk",
+        "lightning_authors",
+    }
+    (other,) = chosen("models-train", {"model": ["gla-1.3b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    assert other.backend == "gla_fla_chunk"
+
+
 def test_a_step_is_predicted_near_what_a_card_takes():
     """TransNormerLLM of 1B on an H100: 30,000 to 70,000 tokens a second with block checkpointing."""
     case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
