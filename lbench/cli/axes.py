@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +115,31 @@ def chosen(suite: str | None, axes: dict[str, Any], kind: str) -> Suite:
     part = base.of_models(axes["model"]) if suite and "model" in axes else None
     if part is None:
         return base.override(axes)
-    return part.override({name: value for name, value in axes.items() if name != "model"})
+    left = {name: value for name, value in axes.items() if name != "model"}
+    fitting = _by_mixer(part, left.get("backend", []))
+    if fitting is not None:
+        part, left = fitting, {name: value for name, value in left.items() if name != "backend"}
+    return part.override(left)
+
+
+def _by_mixer(part: Suite, named: list[str]) -> Suite | None:
+    """The sweeps of models, each with those of the named backends that compute its mixers.
+
+    None where one of them finds no sweep: the suite itself then says why.
+    """
+    from lbench import backends, models
+
+    if not named or "all" in named:
+        return None
+    mechanisms = {name: backends.load(name).mechanism for name in named}
+    sweeps = []
+    for sweep in part.sweeps:
+        own = {models.load(name).mechanism for name in sweep["model"]}
+        fitting = [name for name in named if mechanisms[name] in own]
+        rest = {axis: value for axis, value in sweep.items() if axis != "mechanism"}
+        sweeps += [{**rest, "backend": fitting}] if fitting else []
+    found = {name for sweep in sweeps for name in sweep["backend"]}
+    return dataclasses.replace(part, sweeps=tuple(sweeps)) if found == {*named} else None
 
 
 def default_suite(axes: dict[str, Any], kind: str) -> str:

@@ -123,12 +123,14 @@ def _chosen(name: str | None, given: dict[str, Any], kind: str) -> Suite:
     chosen = axes.chosen(name, given, kind)
     if name or "model" not in given or "pass" in given:
         return chosen
-    sweeps = [{**sweep, "model": [one]} for sweep in chosen.sweeps for one in given["model"]]
+    # Backends that are named are for some of the models only: then all go together.
+    parts = [given["model"]] if "backend" in given else [[one] for one in given["model"]]
+    sweeps = [{**sweep, "model": part} for sweep in chosen.sweeps for part in parts]
     return dataclasses.replace(chosen, sweeps=tuple(one for sweep in sweeps for one in _served(sweep, kind)))
 
 
 def _served(sweep: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The sweep of one model, once for each pass that its mixers serve. UsageError where they serve none."""
+    """A sweep over models, once for each pass that its mixers serve. UsageError where they serve none."""
     from lbench.case import MODEL_PASSES
     from lbench.suite import Suite
 

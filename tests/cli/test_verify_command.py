@@ -196,6 +196,14 @@ def test_a_model_is_verified_in_every_pass_it_serves(cli) -> None:
     assert "6 ok" in err
 
 
+def test_backends_that_are_named_go_to_their_models(cli) -> None:
+    named = ("--backend", "lightning_eager,softmax_eager")
+    code, text, err = cli("verify", "--model", "tnl-tiny,llama-tiny", *named, *TINY)
+    assert code == 0, err
+    assert text.count("lightning_eager in tnl-tiny") == 3
+    assert text.count("softmax_eager in llama-tiny") == 3
+
+
 def test_a_model_whose_whole_is_wrong_exits_1(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its mixer is right at its shape, but loses the state between two pieces of a prompt."""
     import torch

@@ -11,6 +11,7 @@ from models.tiny import NATIVE, case_of
 
 from lbench import models, results, suite
 from lbench.case import MODEL_PASSES, Case
+from lbench.errors import UsageError
 from lbench.model_check import check
 from lbench.models import costs, room
 from lbench.models.workload import build
@@ -236,6 +237,11 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
         "lightning_fla_chunk",
         "lightning_authors",
     }
+    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["4k"], "backend": ["flash_attn2", "lightning_triton"]}
+    pairs = {(case.model, case.backend) for case in chosen("models-train", both, "cuda").cases("cuda")}
+    assert pairs == {("tnl-1b", "lightning_triton"), ("llama-1b", "flash_attn2")}
+    with pytest.raises(UsageError, match="--body common"):
+        chosen("models-train", {"model": ["tnl-1b"], "backend": ["flash_attn2"]}, "cuda").cases("cuda")
     (other,) = chosen("models-train", {"model": ["gla-1.3b"], "seq": ["4k"]}, "cuda").cases("cuda")
     assert other.backend == "gla_fla_chunk"
 
