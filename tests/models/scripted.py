@@ -60,11 +60,11 @@ def row_of(case: Case, **fields: Any) -> Row:
     )
 
 
-def write(folder: Path, rows: Iterable[Row]) -> Path:
-    """The rows as a result folder."""
+def write(folder: Path, rows: Iterable[Row], **run: Any) -> Path:
+    """The rows as a result folder; `run` is said of their run beside `RUN`."""
     writer = Writer(folder)
     writer.document("environments", content_id(MACHINE), MACHINE)
-    writer.document("runs", "r1", RUN)
+    writer.document("runs", "r1", RUN | run)
     for row in rows:
         writer.append(row)
     writer.close()

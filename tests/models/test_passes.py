@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from models.scripted import row_of, write
 from models.tiny import NATIVE, case_of
 
 from lbench import models, results, suite
@@ -244,6 +245,16 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
         chosen("models-train", {"model": ["tnl-1b"], "backend": ["flash_attn2"]}, "cuda").cases("cuda")
     (other,) = chosen("models-train", {"model": ["gla-1.3b"], "seq": ["4k"]}, "cuda").cases("cuda")
     assert other.backend == "gla_fla_chunk"
+
+
+def test_a_flat_training_speed_passes_the_gate_of_its_suite(cli, tmp_path):
+    """A step is bound by arithmetic: its share of the memory floor is no reason to fail it."""
+    chosen = suite.load("models-train")
+    cases = [case for case in chosen.cases("cuda") if (case.model, case.tokens) == ("tnl-1b", 131072)]
+    folder = write(tmp_path / "rows", map(row_of, cases), suite=chosen.as_dict())
+    code, stdout, stderr = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert code == 0, stdout + stderr
+    assert "lightning_triton train, 131,072 tokens, tnl-1b" in stdout
 
 
 def test_a_step_is_predicted_near_what_a_card_takes():
