@@ -16,6 +16,15 @@ def useful_flops(case: Case) -> float:
     return mechanisms.load(case.mechanism).useful_flops(case)
 
 
+def executed_flops(case: Case) -> float:
+    """Useful ones, and of a model those that training computes again."""
+    if not case.model:
+        return useful_flops(case)
+    from lbench.models import costs as of_models
+
+    return of_models.executed_flops(case)
+
+
 def floor_bytes(case: Case) -> int:
     """Bytes that the pass must move."""
     if case.model:

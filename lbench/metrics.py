@@ -69,6 +69,11 @@ def _peak(row: Row, _: dict[str, Any]) -> float:
     return row.memory["peak"] / MIB if "peak" in row.memory else NAN
 
 
+def _used(row: Row, _: dict[str, Any]) -> float:
+    """GiB of inputs and peak together: what a card must have."""
+    return (row.memory["inputs"] + row.memory["peak"]) / (1024 * MIB) if "peak" in row.memory else NAN
+
+
 def _held(part: str) -> Callable[[Row, dict[str, Any]], float]:
     """MiB of one part of the memory ledger."""
     return lambda row, _: row.memory[part] / MIB if part in row.memory else NAN
@@ -132,10 +137,10 @@ def _is_gradient(name: str) -> bool:
 
 def _floor(row: Row, run: dict[str, Any]) -> float:
     bandwidth_gb_s = run.get("copy_bandwidth_gb_s")
-    if not bandwidth_gb_s or (row.case.model and not row.model):
+    if not bandwidth_gb_s:
         return NAN
-    if row.model:
-        return float(row.model["floor_bytes"]) / (bandwidth_gb_s * 1e9) * 1e3
+    if row.case.model:  # a row that was skipped knows its parameters alone
+        return float(row.model.get("floor_bytes", NAN)) / (bandwidth_gb_s * 1e9) * 1e3
     return floors.floor_bytes(row.case) / (bandwidth_gb_s * 1e9) * 1e3
 
 
@@ -184,6 +189,7 @@ METRICS: dict[str, Metric] = {
         _metric("compile_length_s", "compilation for a new length", "s", "lower", _compiled("length_s")),
         _metric("variants", "kernel variants made ready", "", "lower", _compiled("variants")),
         _metric("peak_mib", "peak memory beyond the inputs", "MiB", "lower", _peak),
+        _metric("used_gib", "memory at the peak, inputs included", "GiB", "lower", _used),
         _metric("inputs_mib", "memory of the inputs", "MiB", "lower", _held("inputs")),
         _metric("outputs_mib", "memory of the output", "MiB", "lower", _held("outputs")),
         _metric("gradients_mib", "memory of the gradients", "MiB", "lower", _held("gradients")),

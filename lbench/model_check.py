@@ -1,7 +1,8 @@
 """Is a model's row right? Its mixers at that very shape, and the whole of it at tiny size.
 
-The tiny model has the row's backend and kinds of blocks. What it returns is compared with the eager mixer's
-in fp32 on the same weights; it may be four times as far from it as the eager mixer in the row's dtype.
+The tiny model has the row's backend, kinds of blocks, checkpoints, chunks and compilation. What it returns is
+compared with the eager mixer's in fp32 on the same weights; it may be four times as far from it as the eager
+mixer in the row's dtype.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbench import models, workload
 from lbench.case import Case
@@ -27,6 +28,8 @@ LENGTH = 168
 """Tokens of the tiny check: prefill takes two pieces of a prompt, decoding what is left of it."""
 PROMPT, PIECE = 160, 96
 BATCH = 2
+CHUNK = 64
+"""Tokens at once where the row works in chunks: its last one is shorter."""
 FEW_ULPS = 8.0
 """Times half an epsilon that anything may be off: logits come through a dozen roundings."""
 
@@ -104,7 +107,8 @@ def _tiny_errors(case: Case, model: Model, device: str) -> dict[str, tuple[Error
     import torch
 
     from lbench.mechanisms.draws import dtype_of
-    from lbench.models.decoder import Decoder, draw
+    from lbench.models.decoder import Decoder
+    from lbench.models.drawing import draw
 
     small, dtype = tiny(model), dtype_of(case)
     # Weights that the row's dtype holds: all three models then have the very same.
@@ -117,10 +121,12 @@ def _tiny_errors(case: Case, model: Model, device: str) -> dict[str, tuple[Error
         seq_len=LENGTH,
     )
 
-    def answer(how: Callable[..., dict[str, Tensor]], asked: Case, wanted: torch.dtype) -> dict[str, Tensor]:
+    def answer(
+        how: Callable[..., dict[str, Tensor]], asked: Case, wanted: torch.dtype, **settings: Any
+    ) -> dict[str, Tensor]:
         cast = [{name: tensor.to(wanted) for name, tensor in one.items()} for one in (top, *blocks)]
         asked = dataclasses.replace(asked, dtype="fp32" if wanted == torch.float32 else case.dtype)
-        return how(Decoder(model=small, top=cast[0], blocks=cast[1:]), asked, device)
+        return how(Decoder(model=small, top=cast[0], blocks=cast[1:], **settings), asked, device)
 
     # Truth and loss are the parallel forward's: what goes wrong between pieces must not widen the limit.
     train = case.pass_name == "train"
@@ -128,7 +134,9 @@ def _tiny_errors(case: Case, model: Model, device: str) -> dict[str, tuple[Error
     exact = answer(whole, eager, torch.float32)
     lost = _distances(answer(whole, eager, dtype), exact)
     asked = dataclasses.replace(eager, backend=case.backend, attention=case.attention)
-    given = _distances(answer(own, asked, dtype), exact)
+    settings = {"checkpoint": case.checkpoint, "compiled": case.compile == "on"}
+    settings["chunk"] = CHUNK if case.chunk else 0
+    given = _distances(answer(own, asked, dtype, **settings), exact)
     least = max(FEW_ULPS * torch.finfo(dtype).eps / 2, 64 * torch.finfo(torch.float32).eps)
     return {name: (_error(value), _error(max(ALLOWED * lost[name], least))) for name, value in given.items()}
 

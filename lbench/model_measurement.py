@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def prepare_model(
     case: Case, device: str, protocol: Protocol | None, process: Process, outcome: Outcome
 ) -> None:
-    """Checks, compiles and describes a model's case; fills `outcome` as `measurement.prepare` does."""
+    """Checks, compiles and describes a model's case; fills `outcome` as `measurement.prepare` does.
+
+    Without a protocol its parts are checked and no more: the weights of the whole are not made.
+    """
     from lbench import attest, model_check, models
     from lbench.models import costs
     from lbench.models.workload import build
@@ -41,7 +44,7 @@ def prepare_model(
         gc.collect()  # what the checks leave in cycles is as large as the mixers' inputs
     outcome["verify_s"] = stages.spent["verify"]
     outcome |= verification.as_dict()
-    if verification.verdict != "ok":
+    if verification.verdict != "ok" or protocol is None:
         return
     work, _ = called_once(build, case, device, process, outcome)
     with stages.enter("the memory pass", "memory"):
@@ -50,13 +53,12 @@ def prepare_model(
         first = attest.digest(work.outputs(result))
         del result
         call_s = _second_call(work, first, device, outcome)
-    if protocol is not None:
-        with stages.enter("timing of the host", "warm_up"):
-            describe_call(work, device, protocol, call_s, outcome)
-        outcome["compile"] = compiled(outcome, cold, compilations.variants - before)
-        with stages.enter("the metered call", "attest"):
-            mixer_ms, metered_ms = work.meter.measure(work.call)
-        outcome["model"] |= {"mixer_ms": mixer_ms, "metered_ms": metered_ms}
+    with stages.enter("timing of the host", "warm_up"):
+        describe_call(work, device, protocol, call_s, outcome)
+    outcome["compile"] = compiled(outcome, cold, compilations.variants - before)
+    with stages.enter("the metered call", "attest"):
+        mixer_ms, metered_ms = work.meter.measure(work.call)
+    outcome["model"] |= {"mixer_ms": mixer_ms, "metered_ms": metered_ms}
     attest_and_weigh(work, device, protocol, process, outcome)
 
 

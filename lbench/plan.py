@@ -22,11 +22,17 @@ from lbench.statistics import median
 
 ARITHMETIC_FLOP_S = {"cuda": {"bf16": 2e14, "fp16": 2e14, "fp32": 2e13}, "cpu": {}}
 CPU_FLOP_S = 5e10
+MODEL_FLOP_S = {"bf16": 4e14, "fp16": 4e14, "fp32": 4e13}
+"""What whole models reach on a GPU: their time goes to large matrix products."""
 LAUNCH_S = {"cuda": 2e-5, "cpu": 2e-4}
 FIRST_GUESS = 2.0
 """Times its floor that a call takes, before anything is known."""
 MEMORY_GUESS = 2.0
 """Times the least memory."""
+MODEL_GUESS = 1.0
+"""Of models both are told by their parts."""
+COMPILED_S = 40.0
+"""torch.compile around the blocks of a model, the first time a process meets it."""
 START_UP_S = {"cuda": 15.0, "cpu": 4.0}
 """Before the first case of a backend: its process, its packages, its kernels' compilation."""
 CASE_S = 1.0
@@ -77,7 +83,8 @@ class Plan:
             wall_s=self._start_up_s(case, measured)
             + self._rest_s(case, call_s, series, timed)
             + self._sampling_s(call_s),
-            memory_bytes=memory or _least_bytes(case) * _ratio(case, measured, _memory_over, MEMORY_GUESS)[0],
+            memory_bytes=memory
+            or _least_bytes(case) * _ratio(case, measured, _memory_over, _guess(case, MEMORY_GUESS))[0],
             basis=basis,
         )
 
@@ -105,7 +112,7 @@ class Plan:
         points = [(row.case.seq_len, median(row.times_ms) * 1e-3) for row in series]
         if (seconds := extrapolated(points, case.seq_len)) is not None:
             return seconds, f"from {len(points)} shorter length{'s' * (len(points) > 1)}"
-        factor, basis = _ratio(case, timed, self._time_over, FIRST_GUESS)
+        factor, basis = _ratio(case, timed, self._time_over, _guess(case, FIRST_GUESS))
         return self._floor_s(case) * factor, basis
 
     def _sampling_s(self, call_s: float) -> float:
@@ -122,7 +129,8 @@ class Plan:
         if (seconds := extrapolated(later, case.seq_len)) is not None:
             return seconds
         alike = [rests[row.case.key] for row in timed if row.case.backend == case.backend]
-        return max(statistics.median(alike or rests.values() or [CASE_S]), CHECK_CALLS * call_s)
+        first_s = COMPILED_S if case.compile == "on" else CASE_S
+        return max(statistics.median(alike or rests.values() or [first_s]), CHECK_CALLS * call_s)
 
     def _rest_of(self, row: Row) -> float:
         if row.spent:
@@ -138,9 +146,11 @@ class Plan:
         return max(seen, default=START_UP_S[case.device])
 
     def _floor_s(self, case: Case) -> float:
+        bytes_s = floors.floor_bytes(case) / self._bandwidth + LAUNCH_S[case.device]
+        if case.model and case.device == "cuda":
+            return floors.executed_flops(case) / MODEL_FLOP_S[case.dtype] + bytes_s
         rate = ARITHMETIC_FLOP_S[case.device].get(case.dtype, CPU_FLOP_S)
-        bytes_s = floors.floor_bytes(case) / self._bandwidth
-        return floors.useful_flops(case) / rate + bytes_s + LAUNCH_S[case.device]
+        return floors.useful_flops(case) / rate + bytes_s
 
     def _time_over(self, row: Row) -> float:
         return median(row.times_ms) * 1e-3 / self._floor_s(row.case)
@@ -157,6 +167,10 @@ def _ratio(case: Case, rows: list[Row], over: Callable[[Row], float], guess: flo
         if alike:
             return statistics.median(alike), basis
     return guess, "a first guess"
+
+
+def _guess(case: Case, of_mixers: float) -> float:
+    return MODEL_GUESS if case.model else of_mixers
 
 
 def _used_bytes(row: Row) -> float:

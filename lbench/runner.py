@@ -243,7 +243,7 @@ class Sweep:
         return {"verdict": "skipped", "reason": skip} if skip else None
 
     def _hopeless(self, case: Case) -> str | None:
-        if case.model and not is_replay(self.device.device):
+        if case.model and not (self.verify_only or is_replay(self.device.device)):
             from lbench.models.room import reason_not_to_try
 
             if reason := reason_not_to_try(case, self.device.memory_bytes, self.device.kind):

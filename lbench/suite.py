@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -93,6 +93,18 @@ class Suite:
             for sweep in self.sweeps
         )
         return dataclasses.replace(self, sweeps=sweeps)
+
+    def of_models(self, wanted: Collection[str]) -> Suite | None:
+        """The part of a suite of models that is about these; None where it is about none, or lacks one."""
+        given = [_values("model", sweep["model"]) for sweep in self.sweeps if "model" in sweep]
+        if not {*wanted} <= {name for names in given for name in names}:
+            return None
+        narrowed = (
+            {**sweep, "model": [name for name in _values("model", sweep["model"]) if name in wanted]}
+            for sweep in self.sweeps
+            if "model" in sweep
+        )
+        return dataclasses.replace(self, sweeps=tuple(sweep for sweep in narrowed if sweep["model"]))
 
     def cases(self, device: str) -> list[Case]:
         """All cases for `cuda` or `cpu`, each once, ordered by backend, pass and length."""

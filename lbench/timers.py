@@ -71,7 +71,7 @@ def _graph_clock(
     replay = graph.capture([work.again() for _ in range(copies)], length, device)
     clock = graph.GraphClock(inner, replay, length)
     _, enqueue_us = timing.host_times(replay, inner, protocol.stopping.slow_s)
-    clock.prepare(max(enqueue_us[1:]) * 1e-6)
+    clock.prepare(max(enqueue_us[1:], default=enqueue_us[0]) * 1e-6)
     warm = cold and copies * work.input_bytes <= l2_bytes(device)
     doubts = [Doubt.L2_WARM.told(f"{copies} copies of the inputs fit in the L2")] if warm else []
     used = dataclasses.replace(protocol, timer="graph", calls_per_sample=length, input_copies=copies)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models.scripted import rows_of
 from rows import make_row
 
 from lbench import backends, claims, mechanisms, results
@@ -150,28 +151,41 @@ def test_a_row_that_differs_in_anything_is_no_answer(field: dict[str, Any]) -> N
     assert not any(tell(claim, [other]).measured.values())
 
 
-def test_rows_of_models_answer_a_table_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as cases have a `model` and the pass `train`: the fastest of a length stands."""
-    models = {"lightning_authors": "tnl-1b", "flash_attn2": "llama-1b"}
-    fields = Case.as_dict
-    monkeypatch.setattr(
-        Case, "as_dict", lambda case: {**fields(case), "model": models[case.backend], "pass": "train"}
-    )
+def test_rows_of_models_answer_a_table_of_models() -> None:
+    """Those of the suite that measures it again: batch and checkpointing are open, the fastest stands."""
     claim = claims.load("la2-table1")
-    made = []
-    for line, _, length, value in numbers(claim):
-        if line.fields["model"] in models.values():
-            mechanism, backend = line.fields["mechanism"], line.fields["backend"]
-            for batch, factor in ((1, 2.0), (2, 0.25)):
-                case = Case(backend=backend, mechanism=mechanism, seq_len=length, batch=batch)
-                made.append(measured(case, factor * batch * length / value * 1e3))
-    told = tell(claim, made)
-    ratios = {one.ratio for of_line in told.measured.values() for one in of_line}
-    assert min(ratios) == pytest.approx(4.0, rel=1e-3) == max(ratios)
+    rows = [Measured(row=row, run={}, machine="M") for row in rows_of("models-train")]
+    told = tell(claim, rows)
+    for line, pass_name, length, value in numbers(claim):
+        at = {one.backend: one for one in told.measured[line.id, pass_name] if one.seq_len == length}
+        same = at.pop(line.fields["backend"])
+        alike = [
+            one.value("tokens_per_s")
+            for one in rows
+            if (one.row.case.model, one.row.case.backend, one.row.case.seq_len)
+            == (line.fields["model"], same.backend, length)
+        ]
+        assert same.same_kernel
+        assert (same.value, same.machine) == (max(alike), "M")
+        assert same.ratio == pytest.approx(same.value / value)
+        assert at, "ours, fla's or cuDNN's stands beside it"
     outcomes = {one.subject: one.outcome for one in told.shapes}
     assert outcomes["train: TNL-LA2 1B is flat"] == "holds"
-    assert outcomes["train: TNL-LA2 1B is faster than LLaMA-FA2 1B"] == "holds"
-    assert outcomes["train: TNL-LA2 3B is flat"] == "no rows"
+    assert outcomes["train: TNL-LA2 0.4B over LLaMA-FA2 0.4B at 92k"] == "measured"
+    shown = "\n".join(text(told, 200))
+    assert "published: 2x A100 80G; here: M" in shown
+    assert "nothing here computes it" in shown
+
+
+@pytest.mark.parametrize("field", [{"body": "common"}, {"dtype": "fp16"}, {"model": "tnl-3b"}])
+def test_a_model_that_differs_is_no_answer(field: dict[str, Any]) -> None:
+    claim = claims.load("la2-table1")
+    (row,) = (one for one in rows_of("models-train") if "authors,train,b8,t16384,h16" in one.case.key)
+    line = claim.line("la2-1b")
+    for fields, count in (({}, 1), (field, 0)):
+        made = dataclasses.replace(row, case=dataclasses.replace(row.case, **fields))
+        told = tell(claim, [Measured(row=made, run={}, machine="M")])
+        assert len(told.measured[line.id, "train"]) == count
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import make_row
 
-from lbench import crossover
+from lbench import crossover, models
 from lbench.crossover import Crossover
 from lbench.crossover.words import sentence, told
 from lbench.results import Row, Writer
@@ -161,3 +161,53 @@ def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, arguments: tuple[str, .
     assert (code, out) == (2, "")
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def models_rows() -> list[Row]:
+    """tnl-1b is flat, llama-1b as fast at 4k; each with a second, slower backend."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for name, backend, power, slower in (
+        ("tnl-1b", "lightning_triton", 0.0, 1.0),
+        ("tnl-1b", "lightning_authors", 0.0, 1.7),
+        ("llama-1b", "sdpa_cudnn", 1.0, 1.3),
+        ("llama-1b", "flash_attn2", 1.0, 1.0),
+        ("llama3-1b", "flash_attn2", 1.0, 1.0),
+    ):
+        mechanism = models.load(name).mechanism
+        case = models.fields_of(name, backend, mechanism, "native", "", "cuda")
+        for length in LENGTHS:
+            time_ms = 100 * slower * (length / 4096) ** power
+            made = row_of(A, length, time_ms, generator)
+            fields = {"seq_len": length, "batch": LENGTHS[-1] // length, "checkpoint": "block"}
+            rows.append(dataclasses.replace(made, case=dataclasses.replace(case, **fields)))
+    return rows
+
+
+def test_models_are_compared_by_their_fastest_backends() -> None:
+    """Their heads may differ: llama3-1b has twice as many as tnl-1b."""
+    for other, backend in (("llama-1b", "flash_attn2"), ("llama3-1b", "flash_attn2")):
+        found = only(models_rows(), "tnl-1b", other)
+        assert (found.one, found.other) == ("lightning_triton in tnl-1b", f"{backend} in {other}")
+        assert found.length == pytest.approx(4096, rel=0.02)
+    assert told(found, "M", 100)[0] == "train, 16,384 tokens, bf16 cuda, checkpoint block, M"
+
+
+def test_a_backend_in_a_model_is_a_name_too() -> None:
+    found = only(models_rows(), "lightning_authors in tnl-1b", "llama-1b")
+    assert found.length == pytest.approx(1.7 * 4096, rel=0.02)
+    within = only(models_rows(), "lightning_triton in tnl-1b", "lightning_authors in tnl-1b")
+    assert within.state == "ahead"
+
+
+def test_the_command_line_knows_models(tmp_path: Path, cli: Cli) -> None:
+    writer = Writer(tmp_path)
+    for row in models_rows():
+        writer.append(row)
+    writer.close()
+    code, out, error = cli("crossover", "tnl-1b", "llama-1b", "--pass", "train", tmp_path)
+    assert code == 0, error
+    assert "lightning_triton in tnl-1b beats flash_attn2 in llama-1b from" in " ".join(out.split())
+    code, _, error = cli("crossover", "tnl-1b", "lama-1b", tmp_path)
+    assert (code, "did you mean" in error) == (2, True)
+    assert cli("crossover", "tnl-1b", "llama-1b", "--pass", "trian", tmp_path)[0] == 2

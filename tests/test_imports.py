@@ -43,6 +43,7 @@ LAYERS = (
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export", "crossover"},
     {"validate", "page", "claims", "pytest_plugin"},
+    {"advice"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -114,6 +115,7 @@ HEAVY = {
         "list mechanisms",
         "list models",
         "claims list",
+        "advise --help",
     ],
 )
 def test_help_and_list_import_nothing_heavy(arguments: str) -> None:

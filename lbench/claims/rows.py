@@ -11,7 +11,7 @@ from lbench.gates.series import held_of
 from lbench.metrics import METRICS
 from lbench.results import Results, Row
 
-UNSAID: dict[str, Any] = {"decay": "alibi", "inputs": "model", "seed": 0, "model": None}
+UNSAID: dict[str, Any] = {"decay": "alibi", "inputs": "model", "seed": 0, "model": None, "body": "native"}
 """What a field is where a claim does not say it."""
 
 

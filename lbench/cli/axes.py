@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lbench.case import MODEL_SETTINGS
 from lbench.cli import complete
 from lbench.cli.lists import split_names
+
+if TYPE_CHECKING:
+    from lbench.suite import Suite
 
 
 def _axis(flags: str, help_text: str, names: Callable[[str], list[str]] | None = None) -> Any:
@@ -98,11 +102,44 @@ def given(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
     """Finds what is wrong with the axes before a worker is started to look at the device."""
-    from lbench import suite as suites
-
     asked = (device or "").partition(":")[0]
     for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
-        suites.load(suite or default_suite(axes, kind)).override(axes).cases(kind)
+        chosen(suite, axes, kind).cases(kind)
+
+
+def chosen(suite: str | None, axes: dict[str, Any], kind: str) -> Suite:
+    """The suite with its axes replaced; of a named suite of models, --model takes the part it asks for."""
+    from lbench import suite as suites
+
+    base = suites.load(suite or default_suite(axes, kind))
+    part = base.of_models(axes["model"]) if suite and "model" in axes else None
+    if part is None:
+        return base.override(axes)
+    left = {name: value for name, value in axes.items() if name != "model"}
+    fitting = _by_mixer(part, left.get("backend", []))
+    if fitting is not None:
+        part, left = fitting, {name: value for name, value in left.items() if name != "backend"}
+    return part.override(left)
+
+
+def _by_mixer(part: Suite, named: list[str]) -> Suite | None:
+    """The sweeps of models, each with those of the named backends that compute its mixers.
+
+    None where one of them finds no sweep: the suite itself then says why.
+    """
+    from lbench import backends, models
+
+    if not named or "all" in named:
+        return None
+    mechanisms = {name: backends.load(name).mechanism for name in named}
+    sweeps = []
+    for sweep in part.sweeps:
+        own = {models.load(name).mechanism for name in sweep["model"]}
+        fitting = [name for name in named if mechanisms[name] in own]
+        rest = {axis: value for axis, value in sweep.items() if axis != "mechanism"}
+        sweeps += [{**rest, "backend": fitting}] if fitting else []
+    found = {name for sweep in sweeps for name in sweep["backend"]}
+    return dataclasses.replace(part, sweeps=tuple(sweeps)) if found == {*named} else None
 
 
 def default_suite(axes: dict[str, Any], kind: str) -> str:

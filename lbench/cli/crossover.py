@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    one: Annotated[str, typer.Argument(help="A backend or model.", show_default=False)],
+    one: Annotated[
+        str, typer.Argument(help="A backend, a model, or 'BACKEND in MODEL'.", show_default=False)
+    ],
     other: Annotated[str, typer.Argument(help="What it is compared with.", show_default=False)],
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
-    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,bwd.")] = None,
+    pass_names: Annotated[str | None, typer.Option("--pass", help="Only these passes: fwd,train.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every answer as JSON.")] = False,
 ) -> None:
     """Say from which length on ONE is faster than OTHER, for each pass and setting both were measured in.
@@ -74,19 +76,20 @@ def _machine(read: Results, found: Crossover) -> str:
 
 
 def _check(rows: list[Row], one: str, other: str, passes: Sequence[str], folder: Path) -> None:
-    from lbench.case import PASSES
+    from lbench.case import ALL_PASSES
+    from lbench.crossover import names_of
 
     for name in passes:
-        if name not in PASSES:
-            raise unknown("pass", name, PASSES)
+        if name not in ALL_PASSES:
+            raise unknown("pass", name, ALL_PASSES)
     if one == other:
         raise UsageError(f"{one} is compared with itself; give two backends or models")
     if not rows:
         raise UsageError(f"{folder} has no row of pass {', '.join(passes)}; `lbench table` shows what it has")
-    names = sorted({getattr(row.case, "model", "") or row.case.backend for row in rows})
+    names = sorted({name for row in rows for name in names_of(row)})
     for name in (one, other):
         if name not in names:
-            raise unknown(f"backend in {folder}", name, names)
+            raise unknown(f"backend or model in {folder}", name, names)
 
 
 def _record(answer: Crossover, machine: str) -> dict[str, Any]:

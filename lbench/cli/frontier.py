@@ -85,7 +85,6 @@ def _sweep(
     earlier: Results | None,
     in_process: bool,
 ) -> Sweep:
-    from lbench import suite as suites
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
     from lbench.results import Writer
@@ -95,7 +94,7 @@ def _sweep(
     found = probe(device, make_worker)
     if earlier is not None:
         folders.check_environment(earlier, found)
-    chosen = _hasty(suites.load(suite or axes.default_suite(given, found.kind)).override(given))
+    chosen = _hasty(axes.chosen(suite, given, found.kind))
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
     return Sweep(

@@ -10,6 +10,7 @@ import typer
 
 import lbench
 from lbench.cli import (
+    advise,
     baseline,
     certificate,
     check,
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "history": history.command,
     "claims": claims.app,
     "crossover": crossover.command,
+    "advise": advise.command,
     "list": listing.command,
     "new": new.app,
     "doctor": doctor.command,

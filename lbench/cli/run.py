@@ -98,7 +98,7 @@ def command(
     found = probe(device or (one[1].device if one else None), make_worker)
     if earlier is not None and not other_environment:
         folders.check_environment(earlier, found)
-    base = one[0] if one else suites.load(suite or axes.default_suite(given, found.kind)).override(given)
+    base = one[0] if one else axes.chosen(suite, given, found.kind)
     chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)
     plan = Plan(chosen.stopping, found.copy_bandwidth_gb_s, budget_s)

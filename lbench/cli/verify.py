@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from lbench.case import Case
     from lbench.results import Row
     from lbench.runner import Sweep
+    from lbench.suite import Suite
 
 FAILED = frozenset({"wrong", "failed", "crashed", "timeout"})
 """Verdicts that make the exit code 1."""
@@ -40,6 +43,13 @@ def command(
     decay: axes.Decay = None,
     inputs: axes.InputKinds = None,
     dtype: axes.Dtype = None,
+    model: axes.ModelNames = None,
+    body: axes.Body = None,
+    attention: axes.Attention = None,
+    checkpoint: axes.Checkpoint = None,
+    chunk: axes.Chunk = None,
+    prefill_chunk: axes.PrefillChunk = None,
+    compile_blocks: axes.Compile = None,
     case: Annotated[str | None, typer.Option("--case", help="One case by its key; takes no axes.")] = None,
     device: axes.DeviceName = None,
     out: Annotated[Path | None, typer.Option(help="Keep the rows, without times, in a new folder.")] = None,
@@ -48,13 +58,14 @@ def command(
 ) -> None:
     """Compare outputs and gradients with the reference; exit code 1 where one is wrong.
 
-    1 as well where a case failed, crashed or hung, and 3 where nothing could be verified.
+    1 as well where a case failed, crashed or hung, and 3 where nothing could be verified. Of a model its
+    mixers are checked at their shape in it, and the whole at tiny size; without --pass in all they serve.
     """
     given = axes.given(locals())
     if case is not None and (suite or given):
         raise UsageError("--case names all there is to know; give neither a suite nor axes with it")
     if case is None:
-        axes.check(suite, given, device)
+        _check(suite, given, device)
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists; choose another folder")
     with tempfile.TemporaryDirectory() as folder:
@@ -68,15 +79,13 @@ def command(
 
 def _sweep(
     suite: str | None,
-    given: dict[str, list[str]],
+    given: dict[str, Any],
     key: str | None,
     device: str | None,
     folder: Path,
     cell_timeout: float | None,
     in_process: bool,
 ) -> Sweep:
-    import dataclasses
-
     from lbench import suite as suites
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
@@ -86,7 +95,7 @@ def _sweep(
     one = suites.of_key(key) if key is not None else None
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device or (one[1].device if one else None), make_worker)
-    chosen = one[0] if one else suites.load(suite or f"quick-{found.kind}").override(given)
+    chosen = one[0] if one else _chosen(suite, given, found.kind)
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
     return Sweep(
@@ -97,6 +106,46 @@ def _sweep(
         make_worker=make_worker,
         verify_only=True,
     )
+
+
+def _check(suite: str | None, given: dict[str, Any], device: str | None) -> None:
+    """Finds what is wrong with the axes before a worker is started."""
+    if "model" not in given or "pass" in given:
+        axes.check(suite, given, device)
+        return
+    asked = (device or "").partition(":")[0]
+    for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
+        _chosen(suite, given, kind).cases(kind)
+
+
+def _chosen(name: str | None, given: dict[str, Any], kind: str) -> Suite:
+    """The suite; of models that are given without a pass, every pass they serve."""
+    chosen = axes.chosen(name, given, kind)
+    if name or "model" not in given or "pass" in given:
+        return chosen
+    # Backends that are named are for some of the models only: then all go together.
+    parts = [given["model"]] if "backend" in given else [[one] for one in given["model"]]
+    sweeps = [{**sweep, "model": part} for sweep in chosen.sweeps for part in parts]
+    return dataclasses.replace(chosen, sweeps=tuple(one for sweep in sweeps for one in _served(sweep, kind)))
+
+
+def _served(sweep: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    """A sweep over models, once for each pass that its mixers serve. UsageError where they serve none."""
+    from lbench.case import MODEL_PASSES
+    from lbench.suite import Suite
+
+    able, refused = [], UsageError("")
+    for pass_name in MODEL_PASSES:
+        one = {**sweep, "pass": [pass_name]}
+        try:
+            Suite(name="verify", sweeps=(one,)).cases(kind)
+        except UsageError as error:
+            refused = error
+        else:
+            able.append(one)
+    if not able:
+        raise refused
+    return able
 
 
 def _show(sweep: Sweep) -> Counter[str]:
@@ -124,6 +173,7 @@ def _case(case: Case) -> tuple[str, ...]:
     from lbench.report.wording import title
 
     name = title(case.backend) if ":" in case.backend else case.backend
+    name += f" in {case.model}" if case.model else ""
     return (name, case.pass_name, format_length(case.batch), format_length(case.seq_len), case.dtype)
 
 

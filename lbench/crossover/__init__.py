@@ -8,6 +8,7 @@ crossover, and the replicates' crossings give its interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from lbench.statistics import median, median_interval
 
 OWN_FIELDS = frozenset({"backend", "mechanism", "model", "body", "params", "batch", "seq_len"})
 """Fields in which the two may differ; all others must be the same."""
+SHAPE_OF_MODEL = frozenset({"heads", "kv_heads", "head_dim", "head_dim_v", "attention"})
+"""Models have these of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,24 +77,26 @@ class Crossover:
 def find(rows: Iterable[Row], one: str, other: str) -> list[Crossover]:
     """One answer for each pass and setting that both were measured in at two lengths or more.
 
-    Names are backends' or models'.
+    Names are backends', models' or `BACKEND in MODEL`; of a model's backends the fastest stands.
     """
     kept = list(rows)
-    groups: dict[tuple[Any, ...], dict[int, dict[str, Row]]] = {}
+    groups: dict[tuple[Any, ...], dict[str, dict[str, dict[int, Row]]]] = {}
     for row in kept:
-        for name in {one, other} & _names(row):
+        for name in {one, other} & names_of(row):
             for held, value in held_of(row):
                 setting = (*_setting(row).items(), ("held", held), ("value", value))
-                groups.setdefault(setting, {}).setdefault(row.case.seq_len, {})[name] = row
+                sides = groups.setdefault(setting, {}).setdefault(name, {})
+                sides.setdefault(row.case.who, {})[row.case.seq_len] = row
     made = []
-    for setting, lengths in groups.items():
-        pairs = [
-            (by_name[one], by_name[other]) for _, by_name in sorted(lengths.items()) if len(by_name) == 2
-        ]
+    for setting, found in groups.items():
+        if len(found) < 2:
+            continue
+        (first, ours), (second, others) = (_fastest(found[name]) for name in (one, other))
+        pairs = [(ours[length], others[length]) for length in sorted(ours.keys() & others.keys())]
         timed = [pair for pair in pairs if all(len(row.times_ms) > 1 for row in pair)]
         if len(timed) > 1:
-            missing = _missing(pairs, (one, other))
-            made.append(judge(timed, (one, other), kept, dict(setting), missing))
+            names = first, second
+            made.append(judge(timed, names, kept, dict(setting), _missing(pairs, names)))
     return sorted(made, key=lambda found: (found.setting["pass"], found.setting["held"]))
 
 
@@ -138,13 +143,25 @@ def judge(
     )
 
 
-def _names(row: Row) -> set[str]:
-    model = getattr(row.case, "model", "")
-    return {model} if model else {row.case.backend}
+def names_of(row: Row) -> set[str]:
+    """What the row goes by: its backend; of a model its name, and its backend in it."""
+    return {row.case.model, row.case.who} if row.case.model else {row.case.backend}
+
+
+def _fastest(backends: dict[str, dict[int, Row]]) -> tuple[str, dict[int, Row]]:
+    """Of what goes by one name, that with times at most lengths, and of these the quickest."""
+
+    def cost(who: str) -> tuple[int, float]:
+        times = [median(row.times_ms) / row.case.tokens for row in backends[who].values() if row.times_ms]
+        return -len(times), sum(map(math.log, times))
+
+    who = min(backends, key=cost)
+    return who, backends[who]
 
 
 def _setting(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.case.as_dict().items() if name not in OWN_FIELDS}
+    own = OWN_FIELDS | SHAPE_OF_MODEL if row.case.model else OWN_FIELDS
+    return {name: value for name, value in row.case.as_dict().items() if name not in own}
 
 
 def _missing(pairs: Sequence[Sides], names: tuple[str, str]) -> dict[int, str]:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lbench.case import MODEL_SETTINGS
 from lbench.crossover import Crossover, Point
 from lbench.lengths import format_length
 from lbench.ratios import percent
@@ -26,12 +27,26 @@ def told(answer: Crossover, machine: str, width: int) -> list[str]:
 def setting(fields: Mapping[str, Any]) -> str:
     """`fwd, 262,144 tokens, h16 d128 bf16 cuda`."""
     held = {"constant tokens": f"{fields['value']:,} tokens", "batch 1": "batch 1"}
-    shape = f"h{fields['heads']} d{fields['head_dim']}"
-    shape += f" v{fields['head_dim_v']}" if fields["head_dim_v"] != fields["head_dim"] else ""
-    shape += f" kv{fields['kv_heads']}" if fields["kv_heads"] != fields["heads"] else ""
-    other = [f"{name} {fields[name]}" for name, usual in USUAL.items() if usual not in (None, fields[name])]
+    shape = _shape(fields)
+    other = [
+        f"{name.replace('_', ' ')} {fields[name]}"
+        for name in MODEL_SETTINGS
+        if "heads" not in fields and fields.get(name) not in (None, "none", "off", 0)
+    ]
+    other += [
+        f"{name} {fields[name]}" for name, usual in USUAL.items() if usual not in (None, fields.get(name))
+    ]
     what = held.get(fields["held"], f"batch {fields['value']}")
-    return ", ".join([fields["pass"], what, f"{shape} {fields['dtype']} {fields['device']}", *other])
+    return ", ".join([fields["pass"], what, f"{shape}{fields['dtype']} {fields['device']}", *other])
+
+
+def _shape(fields: Mapping[str, Any]) -> str:
+    """Of mixers; models have their own."""
+    if "heads" not in fields:
+        return ""
+    shape = f"h{fields['heads']} d{fields['head_dim']} "
+    shape += f"v{fields['head_dim_v']} " if fields["head_dim_v"] != fields["head_dim"] else ""
+    return shape + (f"kv{fields['kv_heads']} " if fields["kv_heads"] != fields["heads"] else "")
 
 
 def sentence(answer: Crossover) -> str:

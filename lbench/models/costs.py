@@ -12,8 +12,10 @@ from lbench.mechanisms.spec import BYTES, shape
 from lbench.models.operators import operator_case
 from lbench.models.spec import Layer
 
-LOGITS_BYTES = 10 << 28
-"""Of the head's pieces in training: fp32 logits and a copy, and their gradient in half precision."""
+LOGITS = 1 << 28
+"""Of the head's pieces in training, as `loss` has them."""
+LOGIT_BYTES = {"cuda": 2, "cpu": 10}
+"""What a logit takes: on a GPU its gradient takes its place, else there are two copies in fp32."""
 GIB = 2**30
 
 
@@ -85,26 +87,42 @@ def memory_of(case: Case) -> Memory:
     weights = model.parameters * item
     train, decode = case.pass_name == "train", case.pass_name == "decode"
     tokens = case.batch if decode else case.batch * case.seq_len
-    working = max(_block_numbers(layer, case.chunk) for layer in set(model.blocks)) * tokens * item
-    kept = 0
     if train:
-        kept = sum(_kept_numbers(layer, case) for layer in model.blocks) * tokens * item
-        # The loss keeps the gradient of the head and of the last hidden states.
-        kept += 2 * tokens * model.width * item
-        # What is computed again stands beside what was kept, and its gradients beside both.
-        again = case.checkpoint != "none" or case.chunk
-        working = working * (2 if again else 1) + min(LOGITS_BYTES, 10 * tokens * model.vocab)
-    elif not decode:
-        chunk = min(case.prefill_chunk or case.seq_len, case.seq_len)
-        working = working * chunk // case.seq_len
+        activations = _trained_bytes(case)
+    else:
+        activations = max(_block_numbers(layer, case.chunk) for layer in set(model.blocks)) * tokens * item
+        if not decode:
+            chunk = min(case.prefill_chunk or case.seq_len, case.seq_len)
+            activations = activations * chunk // case.seq_len
     cache = 0 if train else sum(_cache_bytes(case, layer) for layer in model.blocks)
     return Memory(
         weights=weights,
         gradients=weights if train else 0,
         optimizer=8 * model.parameters if train else 0,
-        activations=kept + working,
+        activations=activations,
         cache=cache,
     )
+
+
+def _trained_bytes(case: Case) -> int:
+    """The most that a step holds of activations: at the head, or in the backward of one of the blocks.
+
+    By then what the blocks behind it kept is gone.
+    """
+    model, tokens = models.of_case(case), case.batch * case.seq_len
+    # What is computed again stands beside what was kept, and its gradients beside both.
+    again = 2 if case.checkpoint != "none" or case.chunk else 1
+    kept, most = 0, 0
+    for layer in model.blocks:
+        kept += _kept_numbers(layer, case)
+        most = max(most, kept + again * _block_numbers(layer, case.chunk))
+    item = BYTES[case.dtype]
+    # The loss keeps the gradient of the head and of the last hidden states.
+    head = (kept + 2 * model.width) * tokens * item
+    head += LOGIT_BYTES[case.device] * min(LOGITS, tokens * model.vocab)
+    if tokens * model.vocab > LOGITS:
+        head += (4 + item) * model.vocab * model.width  # the sum of the head's gradient, and a piece's
+    return max(most * tokens * item, head)
 
 
 def _size(layer: Layer, name: str) -> int:

@@ -4,7 +4,8 @@
     for each block:   x = leave(x, mixer(enter(x)));   x = mlp(x)
     logits = norm(x) @ head
 
-The mixer is a backend's own function; `enter` makes what it is called with, `leave` takes what it returns.
+The mixer is a backend's own function; `enter` makes what it is called with, `leave` takes what it returns
+(both in `pieces`).
 """
 
 from __future__ import annotations
@@ -12,24 +13,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
 from lbench.models import layers
-from lbench.models.spec import CONV_TOKENS, Layer, Model, Shapes
+from lbench.models.pieces import Weights, enter, leave, mlp
+from lbench.models.spec import Layer, Model
 
-Weights = dict[str, Tensor]
 Held = dict[str, Tensor]
 """What a block keeps between pieces of a sequence: state, or k and v of a cache; tail of its convolution."""
 Mix = Callable[[dict[str, Tensor], Held | None], Tensor]
 """(tensors by name, what the block holds; updated) -> o."""
 
-RECOMPILE_LIMIT = 64
+RECOMPILE_LIMIT = 256
 """Shapes and kinds of blocks that one process compiles; beyond torch's own 8 it would raise an error."""
 
 
@@ -77,25 +77,59 @@ class Decoder:
         self, layer: Layer, weights: Weights, mix: Mix, first: int, held: Held | None, x: Tensor
     ) -> Tensor:
         pieces = _compiled() if self.compiled else (enter, leave, mlp)
-        table = self._table(layer, first, x)
-        begin = functools.partial(_begin, pieces[0], weights, layer)
+        batch, count, _ = x.shape
+        # Compiled code is made for a shape. In one row, a step's tokens have the same one at any length.
+        in_row = self.compiled and held is None and not (self.chunk or layer.conv)
+        if in_row:
+            x = _row(x)
+        table = self._table(layer, first, count, batch if in_row else 1, x)
+        tensors, gate = self._entered(pieces[0], layer, weights, table, held, x)
+        if in_row:
+            tensors = {name: _folded(layer, name, one, batch) for name, one in tensors.items()}
+        if layer.rotary == "lrpe":
+            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
+            tensors = {**tensors, **turned}
+        o = mix(tensors, held)
+        skipped = tensors["x"] if layer.skip != "none" else None
+        if in_row:
+            o, skipped = _row(o), None if skipped is None else _row(skipped)
+        return self._left(pieces, layer, weights, x, o, gate, skipped).reshape(batch, count, -1)
+
+    def _entered(
+        self,
+        piece: Any,
+        layer: Layer,
+        weights: Weights,
+        table: tuple[Tensor, Tensor] | None,
+        held: Held | None,
+        x: Tensor,
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The mixer's tensors and the gate, in pieces of the sequence where these are asked for."""
+        begin = functools.partial(_begin, piece, weights, layer)
         if self.chunk and held is None and not layer.conv:
             tables = [None if table is None else _cut(table, at, self.chunk) for at in self._starts(x)]
             parts = [
                 _again(begin, part, one) for part, one in zip(x.split(self.chunk, 1), tables, strict=True)
             ]
-            tensors, gate = _joined(parts, layer)
-        else:
-            tail = held.get("tail") if held is not None else None
-            tensors, gate, new_tail = begin(x, table, tail, held is not None)
-            if held is not None and new_tail is not None:
-                held["tail"] = new_tail
-        if layer.rotary == "lrpe":
-            turned = {name: layers.lrpe(tensors[name], weights["theta"], first) for name in ("q", "k")}
-            tensors = {**tensors, **turned}
-        o = mix(tensors, held)
+            return _joined(parts, layer)
+        tail = held.get("tail") if held is not None else None
+        tensors, gate, new_tail = begin(x, table, tail, held is not None)
+        if held is not None and new_tail is not None:
+            held["tail"] = new_tail
+        return tensors, gate
+
+    def _left(
+        self,
+        pieces: tuple[Any, ...],
+        layer: Layer,
+        weights: Weights,
+        x: Tensor,
+        o: Tensor,
+        gate: Tensor | None,
+        skipped: Tensor | None,
+    ) -> Tensor:
+        """From the mixer's output to the block's, in pieces of the sequence where these are asked for."""
         end = functools.partial(_end, pieces, weights, layer, self.checkpoint == "selective")
-        skipped = tensors["x"] if layer.skip != "none" else None
         if not self.chunk:
             return end(x, o, gate, skipped)
         cut = [
@@ -107,95 +141,19 @@ class Decoder:
     def _starts(self, x: Tensor) -> range:
         return range(0, x.shape[1], self.chunk)
 
-    def _table(self, layer: Layer, first: int, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _table(
+        self, layer: Layer, first: int, count: int, times: int, x: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Cosines and sines of `count` tokens from `first` on, for `times` sequences one behind the other."""
         if layer.rotary != "rope":
             return None
-        key = (layer.head_dim, int(layer.rope_base), first, x.shape[1])
+        key = (layer.head_dim, int(layer.rope_base), first, count, times)
         if key not in self._tables:
-            self._tables[key] = layers.rope_table(
-                layer.head_dim, layer.rope_base, first, x.shape[1], x.device
-            )
+            # In the dtype they are used in: every layer reads them.
+            parts = layers.rope_table(layer.head_dim, layer.rope_base, first, count, x.device)
+            cos, sin = (part.to(x.dtype).repeat(times, 1, 1) for part in parts)
+            self._tables[key] = cos, sin
         return self._tables[key]
-
-
-def enter(
-    x: Tensor,
-    weights: Weights,
-    layer: Layer,
-    table: tuple[Tensor, Tensor] | None,
-    tail: Tensor | None,
-    keeps_tail: bool,
-) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
-    """x [B, T, D] -> the mixer's tensors by name, the gate, and the new tail of the convolution."""
-    z = layers.norm(x, weights.get("norm"))
-    widths = list(layer.projected.values())
-    made = dict(zip(layer.projected, linear(z, weights["in"]).split(widths, -1), strict=True))
-    gate = made.pop("gate", None)
-    new_tail = None
-    if layer.conv:
-        inside = torch.cat([made[name] for name in layer.conv], -1)
-        if keeps_tail:
-            new_tail = layers.new_tail(inside, tail, CONV_TOKENS)
-        out = layers.short_conv(inside, weights["conv"], weights["conv_bias"], tail)
-        parts = layers.ACTIVATIONS["silu"](out).split(layer.convolved, -1)
-        made |= dict(zip(layer.conv, parts, strict=True))
-    if layer.from_x:
-        parts = linear(made["x"], weights["from_x"]).split(list(layer.from_x.values()), -1)
-        made |= dict(zip(layer.from_x, parts, strict=True))
-    tensors = {name: _tensor(name, made, weights, layer) for name in layer.feeds}
-    if table is not None:
-        tensors |= {name: layers.rope(tensors[name], table) for name in ("q", "k")}
-    return tensors, gate, new_tail
-
-
-def _tensor(name: str, made: dict[str, Tensor], weights: Weights, layer: Layer) -> Tensor:
-    """One tensor of the mixer as its mechanism wants it: canonical shape, own activation."""
-    feed = layer.feeds[name]
-    if feed.source == "learned":
-        return layers.ACTIVATIONS[feed.activation](weights[name])
-    value = made[name]
-    if feed.rank:
-        value = linear(value, weights[f"{name}_up"])
-    if feed.bias:
-        value = value + weights[f"{name}_bias"]
-    value = layers.ACTIVATIONS[layer.activations.get(name, "")](value)
-    if len(layer.sizes[name]) > 1:
-        value = value.unflatten(-1, layer.sizes[name])
-    value = layers.ACTIVATIONS[feed.activation](value.float() if feed.wide else value)
-    return value * layers.ACTIVATIONS["negative_exp"](weights[f"{name}_rate"]) if feed.rate else value
-
-
-def leave(
-    x: Tensor, o: Tensor, gate: Tensor | None, skipped: Tensor | None, weights: Weights, layer: Layer
-) -> Tensor:
-    """x [B, T, D] plus the projection of o [B, T, H, E], past norm, gate and skip."""
-    if layer.skip != "none" and skipped is not None:
-        share = weights["skip"].unflatten(0, (layer.heads, -1))
-        o = o + skipped * share
-    if gate is not None:
-        gate = linear(gate, weights["gate_up"]) if layer.gate_rank else gate
-        gate = layers.ACTIVATIONS[layer.gate](gate)
-    flat = o.flatten(2)
-    if gate is not None and layer.gate_first:
-        flat = flat * gate
-    if layer.out_norm == "head":
-        flat = layers.norm(flat.unflatten(2, (layer.heads, -1)), weights.get("out_norm")).flatten(2)
-    elif layer.out_norm == "full":
-        flat = layers.norm(flat, weights.get("out_norm"))
-    if gate is not None and not layer.gate_first:
-        flat = flat * gate
-    return x + linear(flat, weights["out"])
-
-
-def mlp(x: Tensor, weights: Weights, layer: Layer) -> Tensor:
-    """x [B, T, D] plus its MLP."""
-    up = linear(layers.norm(x, weights.get("mlp_norm")), weights["up"])
-    if layer.mlp == "gelu":
-        inside = layers.ACTIVATIONS["gelu"](up)
-    else:
-        left, right = up.chunk(2, -1)
-        inside = (left if layer.mlp == "glu" else layers.ACTIVATIONS["silu"](left)) * right
-    return x + linear(inside, weights["down"])
 
 
 def _begin(
@@ -232,6 +190,18 @@ def _end(
     return last
 
 
+def _row(x: Tensor) -> Tensor:
+    """x [B, T, ...] as [1, B T, ...], its strides those of any other such row."""
+    return x.flatten(0, 1).unsqueeze(0)
+
+
+def _folded(layer: Layer, name: str, tensor: Tensor, batch: int) -> Tensor:
+    """A tensor [1, B T, ...] as [B, T, ...]; what is learned has no time."""
+    if layer.feeds[name].source == "learned":
+        return tensor
+    return tensor.reshape(batch, -1, *tensor.shape[2:])
+
+
 def _cut(table: tuple[Tensor, Tensor], at: int, count: int) -> tuple[Tensor, Tensor]:
     return table[0][at : at + count], table[1][at : at + count]
 
@@ -259,41 +229,5 @@ def _again(run: Callable[..., Any], x: Tensor, *others: Any) -> Any:
 def _compiled() -> tuple[Any, ...]:
     """`enter`, `leave` and `mlp` compiled; the shared kinds of blocks let all layers use one code."""
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    torch._dynamo.config.accumulated_recompile_limit = 8 * RECOMPILE_LIMIT
     return tuple(torch.compile(piece, fullgraph=True, dynamic=False) for piece in (enter, leave, mlp))
-
-
-def draw(model: Model, seed: int, device: Any, dtype: torch.dtype) -> tuple[Weights, list[Weights]]:
-    """Weights of a model at initialisation: outside the blocks, and block by block."""
-    chance = torch.Generator(device).manual_seed(seed)
-    # Rows of length 1 / root(width) keep logits near zero, a tied row's own too: the first loss is ln(vocab).
-    stds = {"embed": 1 / model.width, "head": 1 / model.width}
-    top = _drawn(model.weights, chance, device, dtype, stds)
-    return top, [_drawn(layer.weights, chance, device, dtype, {}) for layer in model.blocks]
-
-
-def _drawn(
-    shapes: Shapes, chance: torch.Generator, device: Any, dtype: torch.dtype, stds: dict[str, float]
-) -> Weights:
-    made: Weights = {}
-    for name, shape in shapes.items():
-        tensor = torch.empty(shape, device=device, dtype=dtype)
-        if name.endswith("norm") or name == "skip":
-            tensor.fill_(1.0)
-        elif name == "theta":
-            rate = torch.arange(prod(shape), device=device, dtype=torch.float64).reshape(shape)
-            tensor.copy_(10_000.0 ** (-2 * rate / prod(shape)))
-        elif name == "A" or name.endswith("_rate"):
-            steps = torch.arange(1, shape[-1] + 1, device=device, dtype=torch.float64).log()
-            tensor.copy_(steps.clamp(max=2.8).expand(shape))
-        elif name in ("dt_bias", "g_bias") and "g_up" not in shapes:
-            # softplus of it lies around 0.001 to 0.1: Mamba's time steps, Gated DeltaNet's gates.
-            tensor.uniform_(-6.9, -2.3, generator=chance)
-        elif name.endswith("bias"):
-            tensor.zero_()
-        elif name == "conv":
-            tensor.uniform_(-(CONV_TOKENS**-0.5), CONV_TOKENS**-0.5, generator=chance)
-        else:
-            # A projection keeps the size of what it projects, at any width.
-            tensor.normal_(0.0, stds.get(name, shape[-1] ** -0.5), generator=chance)
-        made[name] = tensor
-    return made

@@ -90,7 +90,7 @@ def _cases(
         if pass_name not in MODEL_PASSES:
             raise unknown("pass of models", pass_name, MODEL_PASSES)
         base = models.fields_of(name, backend, mechanism, body, attention, device)
-        _check_length(name, body, seq_len)
+        check_length(name, body, seq_len)
         for point in itertools.product(*left.values()):
             fields = dict(zip(left, point, strict=True))
             if "tokens" in fields:
@@ -104,7 +104,8 @@ def _cases(
             yield case
 
 
-def _check_length(name: str, body: str, seq_len: int) -> None:
+def check_length(name: str, body: str, seq_len: int) -> None:
+    """UsageError where a model has no positions for so long a sequence."""
     most = models.load(name).max_length
     if body == "native" and most and seq_len > most:
         raise UsageError(

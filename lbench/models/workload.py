@@ -16,7 +16,8 @@ from lbench.case import Case
 from lbench.mechanisms.draws import dtype_of
 from lbench.memory import device_bytes, give_back, joined, watched
 from lbench.models.adamw import AdamW
-from lbench.models.decoder import Decoder, Held, Mix, draw
+from lbench.models.decoder import Decoder, Held, Mix
+from lbench.models.drawing import draw
 from lbench.models.loss import cross_entropy
 from lbench.models.meter import Meter
 from lbench.models.mixing import bind

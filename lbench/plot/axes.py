@@ -58,14 +58,21 @@ def _lengths(ax: Axes, panel: Panel, place: Place) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xlim(*limits(panel.lengths))
     low, high = (math.log2(end) for end in ax.get_xlim())
-    centres = [(math.log2(n) - low) / (high - low) * (place.right - place.left) for n in panel.lengths]
-    names = [format_length(length) for length in panel.lengths]
+    lengths = _told(panel.lengths)
+    centres = [(math.log2(n) - low) / (high - low) * (place.right - place.left) for n in lengths]
+    names = [format_length(length) for length in lengths]
     kept = thin(centres, [text_width(name) for name in names], gap=0.06)
-    ax.xaxis.set_major_locator(FixedLocator([panel.lengths[index] for index in kept]))
+    ax.xaxis.set_major_locator(FixedLocator([lengths[index] for index in kept]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_length(round(value))))
     ax.xaxis.set_minor_locator(FixedLocator(list(panel.lengths)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(axis="x", which="minor", length=1.5)
+
+
+def _told(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Those that ticks name: powers of two, where these are most and reach the end."""
+    powers = tuple(length for length in lengths if length & (length - 1) == 0)
+    return powers if 2 * len(powers) > len(lengths) and powers[-1] == lengths[-1] else lengths
 
 
 def _logarithmic(ax: Axes, finite: np.ndarray) -> None:

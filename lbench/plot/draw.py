@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
 from lbench.plot.axes import set_up
@@ -19,14 +21,22 @@ from lbench.report.wording import MEANINGS, PASS_TITLES, SHORT
 
 def draw(condition: Condition, wanted: Axis) -> Figure | None:
     """The figure of one quantity in one condition; None where no row has it."""
-    panels = [panel(condition.rows, name, wanted) for name in condition.passes]
+    panels = [panel(condition.rows, name, wanted, PASS_TITLES[name]) for name in condition.passes]
+    heading = f"{wanted.heading}, {condition.title}"
+    return compose(panels, wanted, heading, condition)
+
+
+def compose(
+    panels: Sequence[Panel], wanted: Axis, heading: str, condition: Condition, told: Sequence[str] = ()
+) -> Figure | None:
+    """Panels under one title, with `told` in the small print; None where no panel has a value."""
     panels = [one for one in panels if one.drawn]
     if not any(one.has_values for one in panels):
         return None
-    notes = _notes(panels)
+    notes = _notes(panels, told)
     layout = arrange(panels, len(notes))
     figure = Figure(figsize=(WIDTH, layout.height))
-    _header(figure, condition, wanted, layout)
+    _header(figure, condition, heading, layout)
     for one, place in zip(panels, layout.places, strict=True):
         _draw_panel(figure, one, place, condition, wanted)
     for number, note in enumerate(reversed(notes)):
@@ -34,11 +44,10 @@ def draw(condition: Condition, wanted: Axis) -> Figure | None:
     return figure
 
 
-def _header(figure: Figure, condition: Condition, wanted: Axis, layout: Layout) -> None:
+def _header(figure: Figure, condition: Condition, heading: str, layout: Layout) -> None:
     """Title, setting, and a key of the mechanisms' colours."""
     top = layout.height
-    title = f"{wanted.heading}, {condition.title}"
-    add_text(figure, LEFT, top - 0.2, title, size=PT + 2, weight="bold")
+    add_text(figure, LEFT, top - 0.2, heading, size=PT + 2, weight="bold")
     add_text(figure, LEFT, top - 0.36, condition.setting, color=FAINT)
     pairs = condition.rows[["backend", "mechanism"]].drop_duplicates().itertuples(index=False)
     looks = [(look(str(backend), str(mechanism)), str(mechanism)) for backend, mechanism in pairs]
@@ -53,7 +62,7 @@ def _draw_panel(figure: Figure, one: Panel, place: Place, condition: Condition, 
     ax = add_axes(figure, place.left, place.bottom, place.right, place.top)
     set_up(ax, one, wanted, place)
     ax.set_xlabel(_length_title(one, condition), labelpad=2)
-    add_text(figure, place.left, place.title, PASS_TITLES[one.pass_name], weight="bold")
+    add_text(figure, place.left, place.title, one.title, weight="bold")
     draw_lines(ax, one)
     if place.strip:
         bottom = place.top + GAP
@@ -61,9 +70,9 @@ def _draw_panel(figure: Figure, one: Panel, place: Place, condition: Condition, 
     name_lines(figure, ax, one, place)
 
 
-def _notes(panels: list[Panel]) -> list[str]:
+def _notes(panels: Sequence[Panel], told: Sequence[str]) -> list[str]:
     """Small print: backends not drawn, what the strip's words mean, what markers and bars stand for."""
-    words = " ".join(_absent(panels)).split()
+    words = " ".join([*told, *_absent(panels)]).split()
     verdicts = {run.verdict for one in panels for series in one.drawn for run in series.failures}
     words += [f"{SHORT[verdict]}: {MEANINGS[verdict]}." for verdict in MEANINGS if verdict in verdicts]
     drawn = [series.points for one in panels for series in one.drawn]
@@ -74,12 +83,12 @@ def _notes(panels: list[Panel]) -> list[str]:
     return wrap(words, text_width, WIDTH - LEFT - RIGHT)
 
 
-def _absent(panels: list[Panel]) -> list[str]:
+def _absent(panels: Sequence[Panel]) -> list[str]:
     """A sentence a verdict with the backends that could not run, and in which passes if not in all."""
     passes: dict[tuple[str, str], list[str]] = {}
     for one in panels:
         for title, verdict in one.absent:
-            passes.setdefault((verdict, title), []).append(PASS_TITLES[one.pass_name])
+            passes.setdefault((verdict, title), []).append(one.title)
     named: dict[str, list[str]] = {}
     for (verdict, title), where in passes.items():
         only = "" if len(where) == len(panels) else f" ({', '.join(where)})"
@@ -91,6 +100,8 @@ def _length_title(one: Panel, condition: Condition) -> str:
     if one.pass_name == "decode":
         return f"context held in tokens ({condition.title})"
     held = condition.title
+    if not held:
+        return "sequence length"
     return (
         f"sequence length ({held})"
         if held.startswith("batch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from lbench.errors import UsageError
 from lbench.plot.draw import draw
+from lbench.plot.models import draw_models
 from lbench.plot.style import RC
 from lbench.report.conditions import conditions
 from lbench.report.values import DEFAULT_METRICS, axis, pick_reference
@@ -37,18 +39,26 @@ def render(
 ) -> Iterator[tuple[str, bytes | None]]:
     """File names and contents of all figures of the rows; None where no row has a figure's metric.
 
+    Models are drawn by size, unless metrics are named with what their passes are asked for.
+
     Raises UsageError for an unknown metric or reference backend.
     """
     reference = pick_reference(frame, relative_to)
     axes = [axis(metric, reference) for metric in metrics]
+    is_model = frame["model"].fillna("") != "" if "model" in frame else pd.Series(False, index=frame.index)
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}  # nothing of a user's matplotlibrc
     with matplotlib.rc_context(settings):
-        for condition in conditions(frame):
-            for wanted in axes:
-                figure = draw(condition, wanted)
-                for kind in formats:
-                    name = f"{wanted.slug}-{condition.slug}.{kind}"
-                    yield name, None if figure is None else content(figure, kind)
+        made = itertools.chain(
+            (
+                (f"{wanted.slug}-{condition.slug}", draw(condition, wanted))
+                for condition in conditions(frame[~is_model])
+                for wanted in axes
+            ),
+            draw_models(frame[is_model], None if tuple(metrics) == DEFAULT_METRICS else axes),
+        )
+        for name, figure in made:
+            for kind in formats:
+                yield f"{name}.{kind}", None if figure is None else content(figure, kind)
 
 
 def write(contents: dict[str, bytes], folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -69,7 +70,7 @@ def text_width(text: str, size: float = PT, bold: bool = False) -> float:
     return width / _DPI
 
 
-def arrange(panels: list[Panel], num_notes: int) -> Layout:
+def arrange(panels: Sequence[Panel], num_notes: int) -> Layout:
     """Panels one below the other, each as high as its labels need."""
     titles = [(one.look.title, one.look.ours) for panel in panels for one in panel.drawn]
     titles += [(str(panel.bound.name), False) for panel in panels if len(panel.bound)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One pass of one condition."""
+    """One pass of one condition, or one size of models."""
 
     pass_name: str
+    title: str
     lengths: tuple[int, ...]
     drawn: tuple[Series, ...]
     """Backends with a value or a failure worth a place."""
@@ -73,12 +75,18 @@ class Panel:
         return any(len(series.points) for series in self.drawn)
 
 
-def panel(rows: pd.DataFrame, pass_name: str, wanted: Axis) -> Panel:
-    """The panel of a pass from the rows of a condition (one a backend, pass and length)."""
+def panel(rows: pd.DataFrame, pass_name: str, wanted: Axis, title: str) -> Panel:
+    """The panel of a pass from the rows of a condition (one a backend, pass and length).
+
+    A column `line` tells lines of one backend apart (the families of its models), and is put before its name.
+    """
     rows = rows[rows["pass"] == pass_name].sort_values("seq_len", kind="stable")
     shown = pd.concat([rows, values(rows, wanted)], axis=1)
+    lines = shown["line"] if "line" in shown else pd.Series("", index=shown.index)
     series = [
-        _series(str(backend), part) for backend, part in shown.groupby("backend", sort=True) if len(part)
+        _series(str(backend), str(line), part)
+        for (backend, line), part in shown.groupby(["backend", lines.rename("of")], sort=True)
+        if len(part)
     ]
     series.sort(key=lambda one: one.look.order)
     drawn = [
@@ -86,6 +94,7 @@ def panel(rows: pd.DataFrame, pass_name: str, wanted: Axis) -> Panel:
     ]
     return Panel(
         pass_name=pass_name,
+        title=title,
         lengths=tuple(int(length) for length in sorted(rows["seq_len"].unique())),
         drawn=tuple(drawn),
         absent=tuple(
@@ -104,12 +113,13 @@ def _near(bound: pd.Series, drawn: Sequence[Series]) -> pd.Series:
     return bound if lowest <= NEAR * bound.iloc[-1] else bound.iloc[:0]
 
 
-def _series(backend: str, rows: pd.DataFrame) -> Series:
+def _series(backend: str, line: str, rows: pd.DataFrame) -> Series:
+    its = look(backend, str(rows["mechanism"].iloc[0]))
     points = rows.loc[rows["y"].notna(), ["seq_len", "y", "low", "high"]]
     doubts = rows.loc[points.index, "doubts"].fillna("").astype(str) != ""
     return Series(
         backend=backend,
-        look=look(backend, str(rows["mechanism"].iloc[0])),
+        look=dataclasses.replace(its, title=f"{line}: {its.title}") if line else its,
         points=points.assign(doubted=doubts),
         failures=_runs(rows["seq_len"].tolist(), rows["verdict"].tolist()),
     )

@@ -108,6 +108,11 @@ def _held(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
 def _suffix(name: str, value: object, rows: pd.DataFrame) -> str:
     if name == "machine":
         value = value or rows["device"].iloc[0]
+    return slug_of(name, value)
+
+
+def slug_of(name: str, value: object) -> str:
+    """`-block` or `-heads-16`: what a setting adds to a file's name."""
     words = str(value) if isinstance(value, str) else f"{name}-{value}"
     return "-" + (re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or name)
 

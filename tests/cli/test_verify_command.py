@@ -181,3 +181,68 @@ def test_the_frontier_of_real_allocations_that_fail(tmp_path: Path) -> None:
     assert max(fits) < min(refused)
     assert min(refused) <= 2 * max(fits)
     assert (out / "figures" / "frontier.png").is_file()
+
+
+TINY = ("--seq", "64", "--dtype", "fp32", "--device", "cpu", "--in-process")
+
+
+def test_a_model_is_verified_in_every_pass_it_serves(cli) -> None:
+    code, text, err = cli("verify", "--model", "tnl-tiny,minimax-tiny", *TINY)
+    assert code == 0, err
+    lines = text.splitlines()[1:]
+    for name in ("tnl-tiny", "minimax-tiny"):
+        for pass_name in ("train", "prefill", "decode"):
+            assert any(f"in {name}" in line and f" {pass_name} " in line for line in lines)
+    assert "6 ok" in err
+
+
+def test_backends_that_are_named_go_to_their_models(cli) -> None:
+    named = ("--backend", "lightning_eager,softmax_eager")
+    code, text, err = cli("verify", "--model", "tnl-tiny,llama-tiny", *named, *TINY)
+    assert code == 0, err
+    assert text.count("lightning_eager in tnl-tiny") == 3
+    assert text.count("softmax_eager in llama-tiny") == 3
+
+
+def test_a_model_whose_whole_is_wrong_exits_1(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mixer is right at its shape, but loses the state between two pieces of a prompt."""
+    import torch
+
+    from lbench.backends import lightning_eager
+
+    chunked = lightning_eager._chunked
+    monkeypatch.setattr(
+        lightning_eager,
+        "carried",
+        lambda q, k, v, slopes, state: chunked(q, k, v, slopes, torch.zeros_like(state)),
+    )
+    code, text, _ = cli("verify", "--model", "tnl-tiny", *TINY)
+    assert code == 1
+    wrong = [line for line in text.splitlines() if "wrong" in line]
+    assert any(" prefill " in line for line in wrong)
+    assert not any(" train " in line for line in wrong)
+    assert all("logits of the whole model at tiny size" in line for line in wrong)
+
+
+def test_a_model_too_large_for_the_machine_is_verified_all_the_same(cli) -> None:
+    """Its mixers at their shape and the whole at tiny size need none of its weights."""
+    code, text, err = cli("verify", "--model", "tnl-15b", "--pass", "decode", *TINY)
+    assert code == 0, (text, err)
+    assert "lightning_eager in tnl-15b" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "tnl-1bb"), "did you mean tnl-1b"),
+        (("--model", "llama3-8b", "--seq", "256k"), "has positions for 128k tokens"),
+        (("--model", "tnl-tiny", "--backend", "flash_attn2"), "--body common"),
+        (("--model", "tnl-1b", "--heads", "4"), "a shape of its own"),
+        (("--model", "gla-tiny", "--pass", "decode", "--device", "cuda"), "no decode form"),
+    ],
+)
+def test_a_model_that_cannot_be_is_one_line(cli, arguments: tuple[str, ...], said: str) -> None:
+    code, text, err = cli("verify", *arguments)
+    assert (code, text) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1

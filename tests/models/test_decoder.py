@@ -14,7 +14,8 @@ from torch import Tensor
 from lbench import models
 from lbench.case import Case
 from lbench.models.adamw import AdamW, Rates
-from lbench.models.decoder import Decoder, draw
+from lbench.models.decoder import Decoder
+from lbench.models.drawing import draw
 from lbench.models.loss import cross_entropy
 from lbench.models.meter import Meter
 from lbench.models.mixing import bind
@@ -191,3 +192,50 @@ def test_a_model_of_a_case_is_native_or_common():
     common = models.of_case(case_of("tnl-tiny", "common", "gla"))
     assert (native.gate, common.gate, common.mechanism) == ("linear", "none", "gla")
     assert dataclasses.asdict(native)["layers"] == common.layers
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """torch.compile with a backend that only counts the graphs it is given."""
+    from lbench.models import decoder
+
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    pieces = tuple(
+        torch.compile(piece, fullgraph=True, dynamic=False, backend=backend)
+        for piece in (decoder.enter, decoder.leave, decoder.mlp)
+    )
+    monkeypatch.setattr(decoder, "_compiled", lambda: pieces)
+    yield graphs
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    "name", ["tnl-tiny", "llama-tiny", "llama3-tiny", "gla-tiny", "gdn-tiny", "mamba-tiny"]
+)
+def test_what_is_compiled_changes_no_gradient(counted, name):
+    case = case_of(name, "native", models.load(name).mechanism, batch=2)
+    tokens = drawn_tokens(case, "cpu", 33)
+    loss, wanted = gradients(decoder_of(case), case, tokens)
+    for settings in ({}, {"checkpoint": "block"}, {"checkpoint": "selective", "chunk": 16}):
+        again, given = gradients(decoder_of(case, compiled=True, **settings), case, tokens)
+        torch.testing.assert_close(again, loss)
+        for one, other in zip(given, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert counted
+
+
+@pytest.mark.parametrize("name", ["tnl-tiny", "llama-tiny", "minimax-tiny"])
+def test_steps_of_as_many_tokens_are_compiled_once_whatever_their_length(counted, name):
+    counts = []
+    for batch, length in ((2, 32), (4, 16), (8, 8)):
+        case = case_of(name, "native", models.load(name).mechanism, batch=batch)
+        gradients(decoder_of(case, compiled=True), case, drawn_tokens(case, "cpu", length + 1))
+        counts.append(len(counted))
+    assert counts[0] > 0
+    assert counts[0] == counts[1] == counts[2]

@@ -7,12 +7,16 @@ import json
 
 import pytest
 import torch
+from models.scripted import row_of, write
 from models.tiny import NATIVE, case_of
 
 from lbench import models, results, suite
 from lbench.case import MODEL_PASSES, Case
+from lbench.errors import UsageError
+from lbench.model_check import check
 from lbench.models import costs, room
 from lbench.models.workload import build
+from lbench.plan import Plan
 from lbench.protocol import Stopping
 from lbench.worker import measure_case
 
@@ -65,6 +69,24 @@ def test_a_mixer_that_is_wrong_within_the_model_is_found(monkeypatch):
     outcome = measure_case(case_of("tnl-tiny", "native", "lightning", seq_len=48), "cpu", BRIEF)
     assert outcome["verdict"] == "wrong"
     assert "logits of the whole model at tiny size" in outcome["reason"]
+
+
+@pytest.mark.parametrize("setting", [{"checkpoint": "block"}, {"chunk": 16}])
+def test_the_whole_model_is_checked_in_the_rows_own_setting(monkeypatch, setting):
+    """What checkpoints or chunks break is found, though the mixer is right."""
+    from lbench.models import decoder
+
+    again = decoder._again
+
+    def breaks(run, x, *others):
+        return again(run, x * 1.5, *others)
+
+    case = case_of("tnl-tiny", "native", "lightning", pass_name="train", seq_len=48, batch=2, **setting)
+    assert check(case, "cpu").verdict == "ok"
+    monkeypatch.setattr(decoder, "_again", breaks)
+    found = check(case, "cpu")
+    assert (found.verdict, "of the whole model" in found.reason) == ("wrong", True)
+    assert check(dataclasses.replace(case, checkpoint="none", chunk=0), "cpu").verdict == "ok"
 
 
 @pytest.mark.parametrize("checkpoint", ["none", "selective", "block"])
@@ -174,9 +196,73 @@ def test_keys_of_models_name_the_case_again():
 
 
 def test_the_suites_of_models_expand():
-    for name in ("models", "models-trial", "quick-models-cuda", "quick-models-cpu"):
+    for name in (
+        "models-train",
+        "models-fast",
+        "models-serve",
+        "models-trial",
+        "quick-models-cuda",
+        "quick-models-cpu",
+    ):
         cases = suite.load(name).cases("cpu" if name.endswith("cpu") else "cuda")
         assert all(case.model for case in cases)
+
+
+@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve"])
+def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
+    """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
+    chosen = suite.load(name)
+    plan = Plan(chosen.stopping, 3000.0)
+    for case in chosen.cases("cuda"):
+        if not room.reason_not_to_try(case, 79 * 2**30, "cuda"):
+            prediction = plan.predict(case, [])
+            assert prediction.wall_s < min(chosen.cell_timeout_s, 500.0), case.key
+            assert 1e11 < costs.useful_flops(case) / prediction.call_s < 4.1e14
+            assert prediction.memory_bytes == costs.memory_of(case).total
+
+
+def test_a_suite_of_models_is_run_in_pieces_by_model():
+    """--model takes its part, backends and tokens as they are; another model replaces them all."""
+    from lbench.cli.axes import chosen
+
+    whole = {case.key for case in suite.load("models-train").cases("cuda")}
+    parts = [
+        {case.key for case in chosen("models-train", {"model": names}, "cuda").cases("cuda")}
+        for names in (["tnl-1b"], ["llama-1b"], ["tnl-385m", "llama-385m"], ["tnl-3b", "llama-3b"])
+    ]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole)
+    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    assert {case.backend for case in short} == {
+        "lightning_triton",
+        "lightning_fla_chunk",
+        "lightning_authors",
+    }
+    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["4k"], "backend": ["flash_attn2", "lightning_triton"]}
+    pairs = {(case.model, case.backend) for case in chosen("models-train", both, "cuda").cases("cuda")}
+    assert pairs == {("tnl-1b", "lightning_triton"), ("llama-1b", "flash_attn2")}
+    with pytest.raises(UsageError, match="--body common"):
+        chosen("models-train", {"model": ["tnl-1b"], "backend": ["flash_attn2"]}, "cuda").cases("cuda")
+    (other,) = chosen("models-train", {"model": ["gla-1.3b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    assert other.backend == "gla_fla_chunk"
+
+
+def test_a_flat_training_speed_passes_the_gate_of_its_suite(cli, tmp_path):
+    """A step is bound by arithmetic: its share of the memory floor is no reason to fail it."""
+    chosen = suite.load("models-train")
+    cases = [case for case in chosen.cases("cuda") if (case.model, case.tokens) == ("tnl-1b", 131072)]
+    folder = write(tmp_path / "rows", map(row_of, cases), suite=chosen.as_dict())
+    code, stdout, stderr = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert code == 0, stdout + stderr
+    assert "lightning_triton train, 131,072 tokens, tnl-1b" in stdout
+
+
+def test_a_step_is_predicted_near_what_a_card_takes():
+    """TransNormerLLM of 1B on an H100: 30,000 to 70,000 tokens a second with block checkpointing."""
+    case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
+    case = dataclasses.replace(case, batch=8, seq_len=8192, checkpoint="block")
+    call_s = Plan(Stopping(), 3000.0).predict(case, []).call_s
+    assert 30_000 < case.tokens / call_s < 70_000
 
 
 def test_models_are_listed_with_what_fits(cli):
