@@ -101,7 +101,7 @@ def kernels(folder: Path) -> Experiment:
         (f"{HERE}/misbehaving_at_import.py:right", "fwd", 1, "48"),
     ]
     text = (
-        "cell_timeout_s = 15\n[stopping]\nbudget_s = 0.01\nleast = 3\nmost = 3\nrounds = 1\nwarm_up_s = 0.0\n"
+        "cell_timeout_s = 8\n[stopping]\nbudget_s = 0.01\nleast = 3\nmost = 3\nrounds = 1\nwarm_up_s = 0.0\n"
     )
     for backend, pass_name, batch, seq in sweeps:
         text += (

@@ -34,10 +34,6 @@ def _style() -> Iterator[None]:
         yield
 
 
-# One worker draws all of them, so that each figure is drawn once.
-pytestmark = pytest.mark.xdist_group("figures")
-
-
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     return sweep()
