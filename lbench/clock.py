@@ -29,7 +29,7 @@ class Clock(Protocol):
 
     @property
     def between_s(self) -> float:
-        """Wall time that making the caches cold adds to each sample, as far as `prepare` found it to add any."""
+        """Wall time that making the caches cold adds to each sample, as `prepare` found it."""
 
     def wait(self) -> None:
         """Returns when the device has nothing left to do."""

@@ -32,7 +32,7 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def hasty_cpu() -> None:
-    """No test asserts a time: in this process the CPU's caches stay warm, and its ceilings are measured once."""
+    """No test asserts a time: in-process, the CPU's caches stay warm, and its ceilings are measured once."""
     from lbench import environment
     from lbench.clock import CpuClock
 
