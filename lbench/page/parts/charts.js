@@ -142,13 +142,17 @@ function redraw() {
   later();
 }
 
-async function unpack() {
+// Unpacked beside the page's own work, since the browser does that on another thread; run once the page stands.
+async function unpacked() {
   const letters = atob(byId("plotly").textContent);
   const bytes = new Uint8Array(letters.length);
   for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+function start(source) {
   const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = source;
   document.head.append(script);
   return window.Plotly;
 }
