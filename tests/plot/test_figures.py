@@ -124,7 +124,7 @@ def test_a_subset_of_the_rows_looks_like_the_whole(rows: pd.DataFrame) -> None:
     assert all(line.get_color() == colours[backend] for (_, backend), line in lines_of(few).items())
 
 
-# Sweeps of one folder differ in their points: the second one is looked at where its lines are the least alike.
+# Sweeps of one folder differ in their points alone: of the second one two figures are looked at.
 @pytest.mark.parametrize(
     ("metric", "number"), [*((metric, 0) for metric in DEFAULT_METRICS), ("time_ms", 1), ("peak_mib", 1)]
 )
