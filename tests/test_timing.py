@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from lbench import timing
-from lbench.clock import CudaClock, Reading
+from lbench.clock import CpuClock, CudaClock, Reading
 from lbench.protocol import Stopping
 from lbench.telemetry import HARDWARE, POWER_CAP, THERMAL, State
 from lbench.timing import Sample, measure, take
@@ -219,6 +219,25 @@ def test_a_very_slow_call_is_not_warmed_up() -> None:
     # Making caches cold takes its time as well: the warm-up is over all the same.
     timing.warm_up(lambda: None, clock, Stopping(warm_up_s=0.05), 1e-3, clock.now)
     assert clock.elapsed_s < 0.15
+
+
+def test_the_time_that_cold_caches_take_counts_towards_warm_up_and_batches() -> None:
+    asked = []
+
+    class Overwriting(ScriptedClock):
+        between_s = 0.01
+
+        def read(self, call, count):
+            asked.append(count)
+            return super().read(call, count)
+
+    timing.sample(lambda: None, Overwriting(itertools.repeat(0.001)), Stopping(budget_s=0.0, warm_up_s=0.05))
+    # Five calls of warm-up and a batch of five at the most, where a call alone would be repeated fifty times.
+    assert max(asked) <= 5
+    assert sum(asked) <= 10
+    clock = CpuClock()
+    clock.prepare(0.0)
+    assert clock.between_s > 0
 
 
 def test_measure_times_any_function() -> None:
