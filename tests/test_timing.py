@@ -232,7 +232,7 @@ def test_the_time_that_cold_caches_take_counts_towards_warm_up_and_batches() -> 
             return super().read(call, count)
 
     timing.sample(lambda: None, Overwriting(itertools.repeat(0.001)), Stopping(budget_s=0.0, warm_up_s=0.05))
-    # Five calls of warm-up, then batches of five at the most until there are ten; of calls alone it were a hundred.
+    # Five calls of warm-up, then batches of five at most until there are ten; by the calls alone, of fifty.
     assert max(asked) <= 5
     assert sum(asked) <= 20
     clock = CpuClock()
