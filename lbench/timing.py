@@ -140,7 +140,8 @@ def take(
     towards the interval of the median.
     """
     telemetry = telemetry or Silent()
-    batch = _between(1, int(BATCH_S / sample_s), 50)
+    wanted_s = max(stopping.budget_s, stopping.least * sample_s)
+    batch = _between(1, int(min(BATCH_S, wanted_s) / sample_s), 50)
     state = telemetry.read()
     blocks = [_Block(slowdowns=state.slowdowns if state else frozenset())]
     started = block_started = now()

@@ -80,6 +80,11 @@ def test_a_spent_budget_ends_it_with_the_least_number_kept() -> None:
     assert len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.0, least=60)).times_ms) == 60
     # Samples of 1 and 2 ms: 0.3 s are over after two hundred.
     assert len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.3)).times_ms) in (200, 201)
+    # A batch is no longer than the budget.
+    assert (
+        len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.004, least=2), sample_s=1e-3).times_ms)
+        == 4
+    )
 
 
 def test_it_stops_when_the_interval_of_the_median_is_within_the_target() -> None:
