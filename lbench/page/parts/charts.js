@@ -142,17 +142,13 @@ function redraw() {
   later();
 }
 
-// Unpacked beside the page's own work, since the browser does that on another thread; run once the page stands.
-async function unpacked() {
+async function unpack() {
   const letters = atob(byId("plotly").textContent);
   const bytes = new Uint8Array(letters.length);
   for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
-
-function start(source) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
-  script.textContent = source;
+  script.textContent = await new Response(stream).text();
   document.head.append(script);
   return window.Plotly;
 }

@@ -57,13 +57,12 @@ function listen() {
 }
 
 document.documentElement.classList.add("js");
-const source = unpacked();
 listen();
 update();
 watchCharts();
 document.documentElement.dataset.ready = "yes";
-// Plotly is large: it is started once the page stands and answers.
-setTimeout(() => source.then((text) => { library = start(text); later(); }).catch((error) => {
+// Plotly is large: it is made ready once the page stands and answers.
+setTimeout(() => unpack().then((plotly) => { library = plotly; later(); }).catch((error) => {
   const told = document.querySelector(".without");
   told.textContent = `This browser cannot draw the charts (${error}); every value is in the table of rows below.`;
   told.style.display = "block";
