@@ -13,7 +13,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2
 
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

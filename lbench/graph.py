@@ -42,6 +42,11 @@ class GraphClock:
         self.calls = calls
         self._inner, self._replay = inner, replay
 
+    @property
+    def between_s(self) -> float:
+        """What the clock within adds to a reading."""
+        return self._inner.between_s
+
     def wait(self) -> None:
         """Waits for the device."""
         self._inner.wait()

@@ -205,7 +205,7 @@ def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, proces
         process.prepared.add(case.key)
     with stages.enter(f"the warm-up of round {turn.number + 1}", "warm_up"):
         clock, resolved, doubts = clock_for(work, device, protocol, turn)
-        sample_s = turn.call_s * resolved.calls_per_sample
+        sample_s = turn.call_s * resolved.calls_per_sample + clock.between_s
         for _ in range(MOST_WARM_UPS):
             ready = compilations.variants
             timing.warm_up(work.call, clock, protocol.stopping, sample_s)

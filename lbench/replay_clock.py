@@ -38,6 +38,7 @@ class ReplayClock:
     """How many samples were read before."""
     random: random.Random = field(default_factory=random.Random)
     _elapsed_s: float = 0.0
+    between_s = 0.0
 
     def __post_init__(self) -> None:
         self._next = self.first

@@ -110,11 +110,11 @@ def warm_up(
     call: Call,
     clock: Clock,
     stopping: Stopping,
-    call_s: float,
+    sample_s: float,
     now: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """The unmeasured calls before a round of samples; fewer where making the caches cold takes its time."""
-    left = stopping.warm_up_calls(call_s)
+    """The unmeasured calls before a round of samples, each as long as a sample with what goes before it."""
+    left = stopping.warm_up_calls(sample_s)
     batch = _between(1, left // 5, 50)
     started = now()
     while left > 0:
@@ -140,7 +140,8 @@ def take(
     towards the interval of the median.
     """
     telemetry = telemetry or Silent()
-    batch = _between(1, int(BATCH_S / sample_s), 50)
+    wanted_s = max(stopping.budget_s, stopping.least * sample_s)
+    batch = _between(1, int(min(BATCH_S, wanted_s) / sample_s), 50)
     state = telemetry.read()
     blocks = [_Block(slowdowns=state.slowdowns if state else frozenset())]
     started = block_started = now()
@@ -219,8 +220,9 @@ def sample(call: Call, clock: Clock, stopping: Stopping) -> Sample:
     """Samples `call`, which must be compiled already, in a single round."""
     call_s, enqueue_us = host_times(call, clock, stopping.slow_s)
     clock.prepare((max(enqueue_us[1:]) if enqueue_us[1:] else enqueue_us[0]) * 1e-6)
-    warm_up(call, clock, stopping, call_s)
-    taken = take(call, clock, stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s), sample_s=call_s)
+    sample_s = call_s + clock.between_s
+    warm_up(call, clock, stopping, sample_s)
+    taken = take(call, clock, stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s), sample_s=sample_s)
     return Sample(
         times_ms=taken.times_ms,
         enqueue_us=enqueue_us,

@@ -83,9 +83,9 @@ SMALL = Size(
 def measured(work: Timed, device: str, stopping: Stopping) -> tuple[timing.Sample, str]:
     """Samples of a warm call as a sweep takes them, in one round, and the timer used."""
     clock, protocol, call_s = ready(work, device, stopping)
-    timing.warm_up(work.call, clock, stopping, call_s)
+    sample_s, card = call_s * protocol.calls_per_sample + clock.between_s, measurement.telemetry_of(device)
+    timing.warm_up(work.call, clock, stopping, sample_s)
     part = stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s)
-    sample_s, card = call_s * protocol.calls_per_sample, measurement.telemetry_of(device)
     return timing.take(work.call, clock, part, sample_s=sample_s, telemetry=card), protocol.timer
 
 
@@ -175,7 +175,7 @@ def players(device: str, size: Size) -> list[Player]:
 def _turn(work: Timed, device: str, size: Size) -> Callable[[], float]:
     clock, protocol, call_s = ready(work, device, size.stopping)
     part = Stopping(least=size.turn_samples, most=size.turn_samples, budget_s=1.0)
-    sample_s = call_s * protocol.calls_per_sample
+    sample_s = call_s * protocol.calls_per_sample + clock.between_s
 
     def turn() -> float:
         return median(timing.take(work.call, clock, part, sample_s=sample_s).times_ms)

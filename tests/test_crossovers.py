@@ -35,7 +35,7 @@ def test_where_lines_meet_is_told() -> None:
     assert str(one) == "b overtakes a between 2k and 4k, at about 2.4k"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(st.lists(st.floats(0.1, 10), min_size=5, max_size=5), st.floats(0.1, 1e3))
 def test_the_unit_of_time_and_the_order_of_rows_do_not_matter(factors: list[float], scale: float) -> None:
     series = {"a": [1.0, 2.0, 4.0, 8.0, 16.0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import shutil
@@ -25,6 +26,7 @@ pass = "fwd"
 seq = "1k"
 """
 MEASURING = ("run", "verify", "frontier")
+WORKING = (*MEASURING, "profile")
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="not a checkout")
 
@@ -54,6 +56,14 @@ def smaller(words: list[str]) -> tuple[str, ...]:
     return ("--metric", "time_ms") if words[0] == "plot" else ()
 
 
+def at_hand(words: list[str]) -> tuple[str, ...]:
+    """Options that leave less to wait for: a worker for each backend is what tests of runs are for."""
+    if words[0] not in WORKING:
+        return ()
+    hasty = words[0] == "run" and not any(word.startswith("replay:") for word in words)
+    return ("--in-process", *(("--case-budget", "0.01") if hasty else ()))
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in which the repository's results are at hand, as on the pages."""
@@ -70,10 +80,26 @@ def test_the_commands_of_a_page_do_what_it_says(cli: Cli, elsewhere: Path, page:
         told = re.match(r"\s*Exit code (\d)", behind)
         *before, last = commands(block)
         for words in (*before, last):
-            # A worker for each backend is what the tests of runs are for.
-            extra = ("--in-process",) if words[0] in MEASURING else ()
-            code, _, err = cli(*words, *extra)
+            code, _, err = cli(*words, *at_hand(words))
             assert code == (int(told[1]) if told and words is last else 0), (words, err)
+
+
+def test_a_profile_is_explained_in_the_words_it_is_written_in() -> None:
+    from lbench.profiling import bounds, kinds, rest
+
+    page = (DOCS / "howto" / "read-a-profile.md").read_text()
+    named = re.findall(r"^\| (bound by [^|]*?) \|", page, re.MULTILINE)
+    said = inspect.getsource(bounds.sentence)
+    assert len(named) == 5
+    assert all(one in said for one in named)
+    parts = {kind.value for kind in kinds.Kind} | {rest.HOST_GAP, rest.DEVICE_GAP}
+    shown = {
+        one
+        for line in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+        for one in re.findall("`(.*?)`", line)
+    }
+    assert shown <= parts
+    assert {rest.HOST_GAP, rest.DEVICE_GAP} <= shown
 
 
 def test_the_python_of_the_tutorial_runs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

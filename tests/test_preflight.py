@@ -37,7 +37,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_two_runs_never_hold_one_device_and_a_killed_one_gives_it_up(tmp_path: Path) -> None:
-    first = holder("GPU-1", 60, tmp_path)
+    first = holder("GPU-1", 600, tmp_path)
     assert said(first) == "holding"
     second, other = holder("GPU-1", 0, tmp_path), holder("GPU-2", 0, tmp_path)
     assert said(second) == "waiting"
@@ -45,7 +45,7 @@ def test_two_runs_never_hold_one_device_and_a_killed_one_gives_it_up(tmp_path: P
     first.send_signal(signal.SIGKILL)
     assert said(second) == "holding"
     for process in (first, second, other):
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
 
 

@@ -60,16 +60,16 @@ def test_bars_fit_the_encoding(encoding: str | None, bars: str) -> None:
 @pytest.mark.parametrize("width", [40, 60, 100])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_it_fits_the_terminal(width: int, encoding: str) -> None:
-    text = shown(h100(), width, encoding)
+    text = shown(h100("1k..256k:x4"), width, encoding)
     assert max(map(len, text.splitlines())) <= width
 
 
 def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not re.search(r"\x1b\[[\d;]*3\d", shown(h100(), force_terminal=True))
+    assert not re.search(r"\x1b\[[\d;]*3\d", shown(h100("1k,4k"), force_terminal=True))
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert re.search(r"\x1b\[[\d;]*3\d", shown(h100(), force_terminal=True))
+    assert re.search(r"\x1b\[[\d;]*3\d", shown(h100("1k,4k"), force_terminal=True))
 
 
 def test_labels_are_neither_markup_nor_control_characters() -> None:

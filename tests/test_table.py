@@ -45,7 +45,7 @@ def made(some: list[tuple[str, float]]) -> pd.DataFrame:
 
 
 @given(cells, st.sampled_from(["time_ms", "tokens_per_s"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_bold_is_the_best_of_each_length_among_ok(some: list[tuple[str, float]], metric: str) -> None:
     rows = made(some)
     if not (rows["verdict"] == "ok").any():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from lbench import timing
-from lbench.clock import CudaClock, Reading
+from lbench.clock import CpuClock, CudaClock, Reading
 from lbench.protocol import Stopping
 from lbench.telemetry import HARDWARE, POWER_CAP, THERMAL, State
 from lbench.timing import Sample, measure, take
@@ -18,6 +18,8 @@ from lbench.timing import Sample, measure, take
 
 class ScriptedClock:
     """Gives out scripted times; its own time passes by them."""
+
+    between_s = 0.0
 
     def __init__(self, times_ms):
         self.times_ms = iter(times_ms)
@@ -78,13 +80,18 @@ def test_a_spent_budget_ends_it_with_the_least_number_kept() -> None:
     assert len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.0, least=60)).times_ms) == 60
     # Samples of 1 and 2 ms: 0.3 s are over after two hundred.
     assert len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.3)).times_ms) in (200, 201)
+    # A batch is no longer than the budget.
+    assert (
+        len(taken(itertools.cycle([1.0, 2.0]), Stopping(budget_s=0.004, least=2), sample_s=1e-3).times_ms)
+        == 4
+    )
 
 
 def test_it_stops_when_the_interval_of_the_median_is_within_the_target() -> None:
     tight = itertools.cycle([1.0, 1.004])
     assert len(taken(tight, Stopping(budget_s=1e9, target=0.005)).times_ms) == 10
     wide = itertools.cycle([1.0, 1.02])
-    assert len(taken(wide, Stopping(budget_s=1e9, target=0.005)).times_ms) == 1000
+    assert len(taken(wide, Stopping(budget_s=1e9, target=0.005, most=200)).times_ms) == 200
 
 
 def test_samples_of_earlier_rounds_count_towards_the_interval() -> None:
@@ -217,6 +224,25 @@ def test_a_very_slow_call_is_not_warmed_up() -> None:
     # Making caches cold takes its time as well: the warm-up is over all the same.
     timing.warm_up(lambda: None, clock, Stopping(warm_up_s=0.05), 1e-3, clock.now)
     assert clock.elapsed_s < 0.15
+
+
+def test_the_time_that_cold_caches_take_counts_towards_warm_up_and_batches() -> None:
+    asked = []
+
+    class Overwriting(ScriptedClock):
+        between_s = 0.01
+
+        def read(self, call, count):
+            asked.append(count)
+            return super().read(call, count)
+
+    timing.sample(lambda: None, Overwriting(itertools.repeat(0.001)), Stopping(budget_s=0.0, warm_up_s=0.05))
+    # Five calls of warm-up, then batches of five at most until there are ten; by the calls alone, of fifty.
+    assert max(asked) <= 5
+    assert sum(asked) <= 20
+    clock = CpuClock()
+    clock.prepare(0.0)
+    assert clock.between_s > 0
 
 
 def test_measure_times_any_function() -> None:

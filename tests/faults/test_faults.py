@@ -35,13 +35,10 @@ def conducted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exper
 
 
 def parameters() -> list[object]:
-    gpu = pytest.mark.gpu
-    # One worker of xdist takes all lines of an experiment, so that it is conducted once.
+    # One worker takes all lines of an experiment (tests/sharing.py), so that it is conducted once.
     return [
         pytest.param(
-            fault,
-            id=fault.name,
-            marks=[pytest.mark.xdist_group(fault.experiment), *([gpu] if fault.gpu else [])],
+            fault, id=f"{fault.experiment}: {fault.name}", marks=[pytest.mark.gpu] if fault.gpu else []
         )
         for fault in FAULTS
     ]

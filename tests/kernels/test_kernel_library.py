@@ -80,8 +80,8 @@ def test_opcheck_backward(device, needs, output, final, packed):
 @pytest.mark.parametrize("packed", [False, True])
 def test_operator_equals_function(device, packed, force_shares):
     force_shares(3)  # slow decay and short shares: states are carried, and made again for the gradients
-    cu_seqlens = torch.tensor([0, 130, 140, 300], device=device) if packed else None
-    x = make_inputs(device, f32, tokens=300, heads=1, states=3 if packed else 1)
+    cu_seqlens = torch.tensor([0, 70, 80, 200], device=device) if packed else None
+    x = make_inputs(device, f32, tokens=200, heads=1, states=3 if packed else 1)
     x.slopes = torch.tensor([0.01], device=device)
     outputs = call(x, cu_seqlens=cu_seqlens)
     through = operators.forward(*arguments(x, cu_seqlens=cu_seqlens))
@@ -151,8 +151,8 @@ def fresh_compiler():
 @pytest.mark.parametrize("final", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 def test_compiles_without_a_graph_break(device, packed, final):
-    cu_seqlens = torch.tensor([0, 10, 10, 40], device=device) if packed else None
-    x = make_inputs(device, f32, tokens=40, states=3 if packed else 1)
+    cu_seqlens = torch.tensor([0, 5, 5, 20], device=device) if packed else None
+    x = make_inputs(device, f32, tokens=20, heads=1, states=3 if packed else 1)
     check_compiled(x, "aot_eager", cu_seqlens=cu_seqlens, final=final)
 
 
@@ -201,7 +201,7 @@ def test_compiles_with_inductor(device, dtype, packed):
 
 @pytest.mark.usefixtures("fresh_compiler")
 def test_autocast_under_compile(device):
-    x = make_inputs(device, f32, tokens=20)
+    x = make_inputs(device, f32, tokens=20, heads=1)
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     for enabled, dtype in ((True, f16), (False, f32)):
         with torch.autocast(device.type, dtype=f16, enabled=enabled):
