@@ -45,6 +45,8 @@ def hasty_cpu() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getvalue("dist") != "load":  # asked for another, as `--dist worksteal` for few long files
+        return None
     from sharing import ByFile
 
     config.option.loadscopereorder = False

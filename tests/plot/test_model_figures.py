@@ -21,8 +21,6 @@ from lbench.plot.style import RC
 from lbench.report.values import axis
 from lbench.results import Row
 
-pytestmark = pytest.mark.xdist_group("figures")
-
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
