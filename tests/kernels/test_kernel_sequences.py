@@ -81,7 +81,7 @@ def test_no_program_has_more_work_than_others(device, tokens, sequences, rising,
     rows, positions, before, after = read_cuts(slopes, **given, backwards=backwards).cuts.cpu().unbind(1)
     warm_up = after[1:] if backwards else before[:-1]
     work = (rows.long() * tokens + positions).diff() + WARM_UP_COST * warm_up
-    assert work.max() < 1.025 * work.mean()
+    assert work.max() < 1.065 * work.mean()  # without tolls 1.07 and 1.08 at the first two
 
 
 @settings(max_examples=40 if torch.cuda.is_available() else 12, deadline=None)
