@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lbench.cli import complete
+from lbench.cli import complete, folders
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from lbench.advice import Advice
     from lbench.advice.estimates import Answer, Question
-    from lbench.claims.rows import Measured
 
 NO_ANSWER = 3
 
@@ -56,7 +54,7 @@ def command(
     question = _question(model, seq, pass_name, memory, batch)
     from lbench.advice import advise
 
-    found = advise(question, _rows(results or _kept()))
+    found = advise(question, folders.measured(results or _kept()))
     print(json.dumps(_record(found), indent=1) if as_json else "\n".join(_lines(found)))
     if found.best is None:
         raise typer.Exit(NO_ANSWER)
@@ -112,17 +110,6 @@ def _kept() -> list[Path]:
     if not found:
         raise UsageError("there are no kept results here; give result folders that `lbench run` wrote")
     return sorted(found)
-
-
-def _rows(folders: list[Path]) -> list[Measured]:
-    from lbench import results
-    from lbench.claims.rows import gather
-
-    read = [results.read(folder) for folder in folders]
-    for one in read:
-        for problem in one.problems:
-            print(f"lbench: {problem}", file=sys.stderr)
-    return gather(read)
 
 
 def _lines(found: Advice) -> list[str]:

@@ -7,7 +7,6 @@ import functools
 import json
 import math
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +18,6 @@ from lbench.cli.lists import split_names
 
 if TYPE_CHECKING:
     from lbench.claims import Claim
-    from lbench.claims.rows import Measured
     from lbench.claims.words import Told
 
 app = typer.Typer(
@@ -79,7 +77,8 @@ def show_command(
 
     names = split_names(claim, "claim") or claims.names()
     chosen = [claims.load(name) for name in names]
-    told = [tell(one, _rows(results or [])) for one in chosen]
+    rows = folders.measured(results or [])
+    told = [tell(one, rows) for one in chosen]
     if as_json:
         print(json.dumps([_record(one) for one in told], indent=1))
         return
@@ -127,17 +126,6 @@ def run_command(
         folders.check_environment(earlier, found)
     plan = Plan(suite.stopping, found.copy_bandwidth_gb_s, budget_s)
     start(suite, suite.cases(found.kind), found, make_worker, plan, earlier, out, dry_run=dry_run)
-
-
-def _rows(folders: list[Path]) -> list[Measured]:
-    from lbench import results
-    from lbench.claims.rows import gather
-
-    read = [results.read(folder) for folder in folders]
-    for one in read:
-        for problem in one.problems:
-            print(f"lbench: {problem}", file=sys.stderr)
-    return gather(read)
 
 
 def _record(told: Told) -> dict[str, Any]:

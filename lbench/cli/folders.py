@@ -12,6 +12,7 @@ from lbench.cli.lists import split_names
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from lbench.claims.rows import Measured
     from lbench.device import Device
     from lbench.results import Results
 
@@ -64,3 +65,15 @@ def new(name: str) -> Path:
         number += 1
         folder = Path("runs") / f"{name}-{stamp}-{number}"
     return folder
+
+
+def measured(folders: list[Path]) -> list[Measured]:
+    """The rows of result folders with the machines they come from; what is wrong with them is told."""
+    from lbench import results
+    from lbench.claims.rows import gather
+
+    read = [results.read(folder) for folder in folders]
+    for one in read:
+        for problem in one.problems:
+            print(f"lbench: {problem}", file=sys.stderr)
+    return gather(read)
