@@ -22,16 +22,26 @@ def show(report: Report, as_json: bool) -> None:
         print(json.dumps(report.as_dict(), indent=1))
         return
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(report.headline, style=STYLES[report.outcome]))
-    for finding in _ordered(report):
-        line = Text(f"{finding.state:>10}  ", style=STYLES[finding.outcome])
-        console.print(line.append(f"{finding.subject}: {finding.reason}", style="default"))
-    for note in report.notes:
-        console.print(Text(f"      note  {note}"))
-    console.print(Text(f"      rule  {report.rule}", style="dim"))
+    findings = _ordered(report)
+    lines = [(Text(one.state, STYLES[one.outcome]), Text(f"{one.subject}: {one.reason}")) for one in findings]
+    lines += [(Text("note"), Text(note)) for note in report.notes]
+    lines.append((Text("rule", "dim"), Text(report.rule, "dim")))
+    if console.is_terminal:  # wrapped beside what they are; elsewhere a line each, for other programs
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(justify="right", width=10)
+        grid.add_column()
+        for line in lines:
+            grid.add_row(*line)
+        console.print(grid, soft_wrap=False)
+        return
+    for name, text in lines:
+        name.align("right", 10)
+        console.print(name.append("  ", "default").append_text(text))
 
 
 def write(report: Report, markdown: Path | None, junit: Path | None) -> None:

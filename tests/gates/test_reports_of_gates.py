@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -90,3 +91,19 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         output.write(report("same"), tmp_path / "no" / "comment.md", None)
     output.write(report("same"), tmp_path / "comment.md", tmp_path / "junit.xml")
     assert (tmp_path / "comment.md").read_text().startswith("### ✅")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_lines_are_wrapped_in_a_terminal_and_whole_for_other_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
+    monkeypatch.setenv("NO_COLOR", "1")
+    reason = "a long reason " * 12
+    output.show(report("slower", "same", reason=reason.strip()), as_json=False)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert (max(map(len, lines)) <= 60) == terminal
+    assert " ".join(" ".join(lines).split()).count(reason.strip()) == 2
+    starts = [line.split()[0] for line in lines[1:] if line[9:10] != " "]
+    assert starts == ["slower", "same", "note", "rule"]
