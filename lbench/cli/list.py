@@ -39,7 +39,9 @@ def command(
         from lbench.cli import list_models
 
         found = list_models.records(memory)
-        print(json.dumps(found, indent=2) if json_output else "\n".join(list_models.lines(found, memory)))
+        room = shutil.get_terminal_size().columns
+        text = "\n".join(list_models.lines(found, memory, room))
+        print(json.dumps(found, indent=2) if json_output else text)
         return
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
     if what == "backends":

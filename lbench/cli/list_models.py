@@ -1,15 +1,16 @@
-"""`lbench list models`: sizes, and the longest sequences expected to fit on this card. Needs no torch."""
+"""`lbench list models`: sizes, GiB of weights, the longest sequences expected to fit. Needs no torch."""
 
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from lbench.errors import UsageError
 
 WITHOUT_A_CARD = 80 * 2**30
-COLUMNS = ("model", "mixer", "layers", "width", "heads", "parameters", "weights", "train", "decode")
+COLUMNS = ("model", "mixer", "layers", "width", "heads", "params", "GiB", "train", "decode")
 
 
 def parse_memory(text: str | None) -> tuple[int, str]:
@@ -56,34 +57,58 @@ def records(memory: str | None) -> list[dict[str, Any]]:
     return made
 
 
-def lines(records: list[dict[str, Any]], memory: str | None) -> Iterator[str]:
-    """The records as a table."""
+def lines(records: list[dict[str, Any]], memory: str | None, room: int) -> Iterator[str]:
+    """The records as a table, its counts rounded where it would be wider than `room` columns."""
+    made = [
+        _align([COLUMNS, *(_cells(one, rounded=rounded) for one in records)]) for rounded in (False, True)
+    ]
+    exact, rounded = made
+    fits = max(map(len, exact)) <= room
+    yield from exact if fits else rounded
+    _, named = parse_memory(memory)
+    notes = (
+        f"train, decode: the longest sequence expected to fit into {named} (powers of two, batch 1, bf16), "
+        "training with --checkpoint block; `lbench frontier` finds it"
+    )
+    if not fits:
+        notes += "; +1/8: one layer in 8 is softmax; exact counts in a wider terminal or with --json"
+    yield from ("", *textwrap.wrap(notes, room, break_on_hyphens=False))
+
+
+def _cells(one: dict[str, Any], *, rounded: bool) -> tuple[str, ...]:
     from lbench.models.costs import GIB
 
-    table = [COLUMNS]
-    for one in records:
-        mixer = one["mechanism"] + (f", 1 in {one['attention_every']} softmax" * bool(one["attention_every"]))
-        table.append(
-            (
-                one["name"],
-                mixer,
-                str(one["layers"]),
-                str(one["width"]),
-                f"{one['heads']} x {one['head_dim']}",
-                f"{one['parameters']:,}",
-                f"{one['weight_bytes'] / GIB:.2f} GiB",
-                _length(one["longest_train"]),
-                _length(one["longest_decode"]),
-            )
-        )
+    every, gib = one["attention_every"], one["weight_bytes"] / GIB
+    hybrid = f"+1/{every}" if rounded else f", 1 in {every} softmax"
+    return (
+        one["name"],
+        one["mechanism"] + hybrid * bool(every),
+        str(one["layers"]),
+        str(one["width"]),
+        f"{one['heads']}x{one['head_dim']}" if rounded else f"{one['heads']} x {one['head_dim']}",
+        _rounded(one["parameters"]) if rounded else f"{one['parameters']:,}",
+        f"{gib:.1f}" if rounded else f"{gib:.2f}",
+        _length(one["longest_train"]),
+        _length(one["longest_decode"]),
+    )
+
+
+def _align(table: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    made = []
     for line in table:
-        words = [word.ljust(width) for word, width in zip(line[:2], widths, strict=False)]
-        numbers = [word.rjust(width) for word, width in zip(line[2:], widths[2:], strict=True)]
-        yield "  ".join([*words, *numbers])
-    _, named = parse_memory(memory)
-    yield f"\ntrain, decode: the longest sequence expected to fit into {named}"
-    yield "(powers of two, batch 1, bf16), training with --checkpoint block; `lbench frontier` finds it"
+        name, mixer, *numbers = zip(line, widths, strict=True)
+        counts = [word.rjust(width) for word, width in numbers]
+        made.append(f"{name[0]:<{name[1]}} {'  '.join([mixer[0].ljust(mixer[1]), *counts])}")
+    return made
+
+
+def _rounded(count: int) -> str:
+    """`1.02B`, `385M`."""
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return str(count)
 
 
 def _length(length: int) -> str:

@@ -273,3 +273,13 @@ def test_models_are_listed_with_what_fits(cli):
     assert records["tnl-15b"]["longest_train"] == 0
     assert records["llama-1b"]["longest_train"] >= 65536
     assert cli("list", "models", "--memory", "12q")[0] == 2
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_list_of_models_is_as_wide_as_the_terminal(cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, stdout, _ = cli("list", "models", "--memory", "80g")
+    assert code == 0
+    assert max(map(len, stdout.splitlines())) <= columns
+    (line,) = [line for line in stdout.splitlines() if line.startswith("tnl-1b ")]
+    assert ("1,020,266,496" in line) == (columns == 120)
