@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,3 +99,17 @@ def test_verify_finds_a_mutant_and_clears_the_kernels_as_they_are(tmp_path: Path
     survivor = study.judge(tail, rows["unchanged"], None)
     assert survivor.outcome == "survived"
     assert "survived: tail_block_missing" in study.summary([survivor])
+
+
+def test_the_profile_of_carried_states_carries_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_attention import shares
+
+    for name in ("LEAST_LIMIT", "choose_programs"):
+        monkeypatch.setattr(shares, name, getattr(shares, name))
+    monkeypatch.setattr(shares, "cut_kernel", defaultdict(lambda: lambda *_, **__: None))  # the host decides
+    namespace: dict[str, object] = {}
+    for line in PROFILES["carried"].setup:
+        exec(line.format(package="lightning_attention"), namespace)
+    slopes = torch.tensor([2.0**-4, 2.0**-8])
+    with shares.nothing_kept():
+        assert shares.share_out(slopes, None, 1, 300, 1, torch.float32).carries
