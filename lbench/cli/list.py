@@ -39,9 +39,10 @@ def command(
         from lbench.cli import list_models
 
         found = list_models.records(memory)
-        room = shutil.get_terminal_size().columns
-        text = "\n".join(list_models.lines(found, memory, room))
-        print(json.dumps(found, indent=2) if json_output else text)
+        if json_output:
+            print(json.dumps(found, indent=2))
+        else:
+            print("\n".join(list_models.lines(found, memory, shutil.get_terminal_size().columns)))
         return
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
     if what == "backends":

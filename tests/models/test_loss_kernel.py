@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import torch
+from apart import run_apart
 
 from lbench.models import costs, loss
 
@@ -46,13 +42,7 @@ print("same")
 
 
 def test_the_kernel_is_torchs_cross_entropy():
-    environment = dict(os.environ)
-    if not torch.cuda.is_available():
-        environment["TRITON_INTERPRET"] = "1"
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=environment
-    )
+    done = run_apart(SCRIPT)
     assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
