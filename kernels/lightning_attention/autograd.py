@@ -140,16 +140,16 @@ def differentiate(
     if needs_padding(q, v):
         return _differentiate_padded(given, do, d_final, needs, scale, path)
     needs_q, needs_k, needs_v, needs_initial = needs
+    sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
     dq = dk = dv = d_initial = None
     if needs_q:
-        sequences = _sequences(q, v, slopes, cu_seqlens, scale, path)
         if carried is None:
             carried = launch_carries(k, v, sequences, initial_state, backwards=False)
         dq = _walk(path)(do, v, k, sequences, carried=carried, initial=initial_state, transposed=True)
     if needs_k or needs_v or needs_initial:
         if scale == 0.0:  # only the final state depends on the inputs: the same with no do
             do = torch.zeros_like(v)
-        sequences = _sequences(q, v, slopes, cu_seqlens, scale or 1.0, path, backwards=True)
+            sequences = _sequences(q, v, slopes, cu_seqlens, 1.0, path)
         dk, dv, d_initial = _gradients_kv(q, k, v, do, sequences, d_final, needs, path)
     return dq, dk, dv, d_initial
 
@@ -208,10 +208,8 @@ def _sequences(
     cu_seqlens: torch.Tensor | None,
     scale: float,
     path: str,
-    *,
-    backwards: bool = False,
 ) -> Sequences:
-    return Sequences.build(q, v, slopes, cu_seqlens, scale, path=path, backwards=backwards)
+    return Sequences.build(q, v, slopes, cu_seqlens, scale, path=path)
 
 
 def _walk(path: str) -> Any:

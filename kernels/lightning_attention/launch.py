@@ -47,11 +47,10 @@ class Sequences:
         scale: float,
         *,
         path: str,
-        backwards: bool = False,
     ) -> Sequences:
         """Bring slopes and cu_seqlens into the one form the kernels are compiled for, and share out the work.
 
-        `path` is that of paths.py; walks forwards and backwards have shares of their own.
+        `path` is that of paths.py.
         """
         if cu_seqlens is not None:
             cu_seqlens = densify(cu_seqlens.to(torch.int64))
@@ -62,8 +61,7 @@ class Sequences:
             tile = choose_tile(q.dtype, q.shape[-1], v.shape[-1], describe_card(q.device).shared_bytes)
             slots = max(1, slots * tile.programs_per_sm // _ceil_div(v.shape[-1], tile.block_e))
         with on_device(q):
-            sizes = (num_sequences, q.shape[1], slots, q.dtype)
-            shares = share_out(slopes, cu_seqlens, *sizes, backwards=backwards)
+            shares = share_out(slopes, cu_seqlens, num_sequences, q.shape[1], slots, q.dtype)
         return cls(
             slopes=slopes,
             cu_seqlens=cu_seqlens,

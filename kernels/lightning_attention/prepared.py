@@ -34,7 +34,7 @@ class Prepared:
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         """o `[B, T, H, E]`."""
-        return self.walk.run(q, k, v, _point(slopes, self.sequences.shares.cuts))
+        return self.walk.run(q, k, v, self._point(slopes))
 
     def differentiate(
         self,
@@ -52,37 +52,36 @@ class Prepared:
         bound = self.gradients[key]
         if bound is None:
             return None
-        cuts, walk, *others = bound
+        pointers = self._point(slopes)
         with on_device(q):
-            dq = walk.run(do, v, k, _point(slopes, self.sequences.shares.cuts))
-            pointers = _point(slopes, cuts)
-            if len(others) == 1:
-                return dq, *others[0].run(q, k, v, do, pointers)
-            dv = others[0].run(k, q, do, pointers)
-            return dq, others[1].run(v, do, q, pointers), dv
+            dq = bound[0].run(do, v, k, pointers)
+            if len(bound) == 2:
+                return dq, *bound[1].run(q, k, v, do, pointers)
+            dv = bound[1].run(k, q, do, pointers)
+            return dq, bound[2].run(v, do, q, pointers), dv
 
     def _bind_gradients(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, do: torch.Tensor, slopes: torch.Tensor
     ) -> tuple[Any, ...] | None:
-        scale, path = self.sequences.scale, self.path
-        if scale == 0.0 or not _in_place((q, k, v, do), path):
-            return None
         sequences = dataclasses.replace(self.sequences, slopes=slopes)
-        back = Sequences.build(q, v, slopes, None, scale, path=path, backwards=True)
-        if path == "hopper":
+        if sequences.scale == 0.0 or not _in_place((q, k, v, do), self.path):
+            return None
+        if self.path == "hopper":
             from . import hopper_launch
 
             return (
-                back.shares.cuts,
                 hopper_launch.bind_walk(do, v, k, sequences, transposed=True),
-                hopper_launch.bind_gradients(q, k, v, do, back),
+                hopper_launch.bind_gradients(q, k, v, do, sequences),
             )
         return (
-            back.shares.cuts,
             bind_walk(do, v, k, sequences, transposed=True),
-            bind_walk(k, q, do, back, backwards=True),
-            bind_walk(v, do, q, back, backwards=True, transposed=True),
+            bind_walk(k, q, do, sequences, backwards=True),
+            bind_walk(v, do, q, sequences, backwards=True, transposed=True),
         )
+
+    def _point(self, slopes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cuts = self.sequences.shares.cuts
+        return slopes, cuts, slopes, slopes, slopes, slopes  # the last four are not read
 
 
 def recall(
@@ -144,11 +143,6 @@ def _describe(
         )
     except AttributeError:  # no tensor: the checks will say so
         return None
-
-
-def _point(slopes: torch.Tensor, cuts: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tensors of a walk beside q, k, v and o, as `launch.point`; the last four are not read."""
-    return slopes, cuts, slopes, slopes, slopes, slopes
 
 
 def _is_capturing(q: torch.Tensor) -> bool:

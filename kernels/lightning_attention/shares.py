@@ -53,39 +53,6 @@ class Shares:
     carries: bool  # whether some warm-up may be -1: its state is carried, see states.py
 
 
-@triton.jit
-def boundary_tolls(
-    head,  # [H]
-    warm_up,  # [H] tokens
-    dearer,  # [H] work of a token, 0 where there is no head
-    line,
-    num_heads,
-    num_programs,
-    COST: tl.constexpr,
-    BACKWARDS: tl.constexpr,
-):
-    """Work put in behind a head, [H]: the program that goes on into the next shall have no more than others.
-
-    It pays one warm-up in full, that of its first cut (of its last, walking backwards), while the tokens of
-    both heads are weighed by their own. Where the one it pays is the longer, it is due COST x difference x
-    the part of its share that lies in the other head. That part follows from the tolls before: two turns do.
-    """
-    size = dearer * line.to(tl.float32)
-    following = tl.where(head + 1 < num_heads, 1.0, 0.0)
-    shift = (head[None, :] == (head + 1)[:, None]).to(tl.float32)  # [H, next]
-    next_warm_up = tl.sum(shift * warm_up[None, :], axis=1)
-    next_dearer = tl.sum(shift * dearer[None, :], axis=1)
-    longer = next_warm_up - warm_up if BACKWARDS else warm_up - next_warm_up
-    due = COST * tl.maximum(longer, 0.0) * next_dearer * following
-    toll = tl.zeros_like(due)
-    for _ in range(0, 2):
-        even = (tl.sum(size, axis=0) + tl.sum(toll, axis=0)) / num_programs
-        boundary = (tl.cumsum(size + toll, axis=0) - toll) / even
-        before = boundary - tl.floor(boundary)  # of the share
-        toll = due * (before if BACKWARDS else 1.0 - before)
-    return toll
-
-
 @triton.jit(
     do_not_specialize=["num_sequences", "num_tokens", "num_heads", "num_programs", "rows_each", "limit"]
 )
@@ -101,7 +68,6 @@ def cut_kernel(
     limit: tl.int32,  # longest warm-up, tokens; a multiple of GRAIN
     reach,
     PACKED: tl.constexpr,
-    BACKWARDS: tl.constexpr,
     COST: tl.constexpr,
     BLOCK_CUTS: tl.constexpr,
     BLOCK_HEADS: tl.constexpr,
@@ -122,18 +88,15 @@ def cut_kernel(
     for _ in range(0, 8):
         dearer = 1.0 / (1.0 - tl.minimum(COST * warm_up / even, 0.9))  # [H]
         even = share * tl.sum(tl.where(head < num_heads, dearer, 0.0), axis=0) / num_heads
-    dearer = tl.where(head < num_heads, 1.0 / (1.0 - tl.minimum(COST * warm_up / even, 0.9)), 0.0)
-    toll = boundary_tolls(head, warm_up, dearer, line, num_heads, num_programs, COST, BACKWARDS)
-    weight = (1024.0 * dearer).to(tl.int64)  # of a token, [H]
-    work = weight * line + (1024.0 * toll).to(tl.int64)  # of a head, [H]
-    above = tl.cumsum(work, axis=0)
-    place = cut.to(tl.int64) * tl.sum(work, axis=0) // num_programs  # [cuts]
+    weight = (1024.0 / (1.0 - tl.minimum(COST * warm_up / even, 0.9))).to(tl.int64)  # of a token, [H]
+    weight = tl.where(head < num_heads, weight, 0)
+    above = tl.cumsum(weight, axis=0) * line
+    place = cut.to(tl.int64) * (tl.sum(weight, axis=0) * line) // num_programs  # [cuts]
     passed = (above[None, :] <= place[:, None]) & (head < num_heads)[None, :]  # [cuts, H]
     at = tl.sum(passed.to(tl.int32), axis=1)
     here = head[None, :] == at[:, None]
-    begun = tl.sum(tl.where(passed, work[None, :], 0), axis=1)
+    begun = tl.sum(tl.where(passed, weight[None, :], 0), axis=1) * line
     token = (place - begun) // tl.maximum(tl.sum(tl.where(here, weight[None, :], 0), axis=1), 1)
-    token = tl.minimum(token, line)  # a toll lies behind the last token
     reached = tl.sum(tl.where(here, window[None, :], 0), axis=1)
     if PACKED:
         low = tl.zeros_like(token)
@@ -181,17 +144,15 @@ def share_out(
     num_tokens: int,
     slots: int,
     dtype: torch.dtype,
-    *,
-    backwards: bool = False,
 ) -> Shares:
-    """Shares for `slots` programs that run at once and walk forwards or backwards.
+    """Shares for `slots` programs that run at once.
 
     `num_tokens` is the length of a sequence, or of all documents where `cu_seqlens` [N + 1] int64 is given.
     """
     # A CUDA graph may be replayed when what was kept is gone, and with slopes that have changed.
     capturing = slopes.is_cuda and torch.cuda.is_current_stream_capturing()
     least = None if capturing else least_slope(slopes)
-    given = (slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype, backwards)
+    given = (slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
     if capturing or cu_seqlens is not None or slopes.is_inference() or not _keeping.get():
         return _cut(*given, least)
     key, known = given[2:], facts_of(slopes).setdefault(SHARES, {})
@@ -223,7 +184,6 @@ def _cut(
     num_tokens: int,
     slots: int,
     dtype: torch.dtype,
-    backwards: bool,
     least: float | None,
 ) -> Shares:
     packed, heads = cu_seqlens is not None, slopes.shape[0]
@@ -236,7 +196,6 @@ def _cut(
         *(slopes, slopes if cu_seqlens is None else cu_seqlens, cuts, num_sequences, num_tokens, heads),
         *(num_programs, rows_each, limit, REACH[dtype]),
         PACKED=packed,
-        BACKWARDS=backwards,
         COST=WARM_UP_COST,
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),

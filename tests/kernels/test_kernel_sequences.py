@@ -62,26 +62,22 @@ def test_offsets_outside_the_tokens_are_kept_inside(device):
     assert torch.equal(o, right)
 
 
-def read_cuts(slopes, *, sequences=1, tokens, slots, dtype=torch.float32, cu_seqlens=None, backwards=False):
+def read_cuts(slopes, *, sequences=1, tokens, slots, dtype=torch.float32, cu_seqlens=None):
     from lightning_attention.shares import share_out
 
-    return share_out(slopes, cu_seqlens, sequences, tokens, slots, dtype, backwards=backwards)
+    return share_out(slopes, cu_seqlens, sequences, tokens, slots, dtype)
 
 
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("rising", [False, True])
 @pytest.mark.parametrize(("tokens", "sequences"), [(65536, 1), (16384, 4), (131072, 1)])
-def test_no_program_has_more_work_than_others(device, tokens, sequences, rising, backwards):
+def test_no_program_has_more_work_than_others(device, tokens, sequences):
     """ALiBi slopes of 16 heads on 132 programs; a token of warm-up is a part of one."""
     from lightning_attention.shares import WARM_UP_COST
 
     slopes = torch.tensor([2.0 ** (-(i + 1) / 2) for i in range(16)], device=device)
-    slopes = slopes.flip(0) if rising else slopes
     given = {"sequences": sequences, "tokens": tokens, "slots": 132, "dtype": torch.bfloat16}
-    rows, positions, before, after = read_cuts(slopes, **given, backwards=backwards).cuts.cpu().unbind(1)
-    warm_up = after[1:] if backwards else before[:-1]
-    work = (rows.long() * tokens + positions).diff() + WARM_UP_COST * warm_up
-    assert work.max() < 1.065 * work.mean()  # without tolls 1.07 and 1.08 at the first two
+    rows, positions, before, _ = read_cuts(slopes, **given).cuts.cpu().unbind(1)
+    work = (rows.long() * tokens + positions).diff() + WARM_UP_COST * before[:-1]
+    assert work.max() < 1.03 * work.mean()
 
 
 @settings(max_examples=40 if torch.cuda.is_available() else 12, deadline=None)
@@ -91,12 +87,11 @@ def test_no_program_has_more_work_than_others(device, tokens, sequences, rising,
     heads=st.integers(1, 6),
     slots=st.integers(1, 40),
     slowest=st.floats(-20, 2),
-    backwards=st.booleans(),
 )
-def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest, backwards):
+def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     slopes = torch.exp2(torch.linspace(slowest + 8, slowest, heads)).to(device)
-    shares = read_cuts(slopes, sequences=sequences, tokens=tokens, slots=slots, backwards=backwards)
+    shares = read_cuts(slopes, sequences=sequences, tokens=tokens, slots=slots)
     cuts = shares.cuts.cpu()
     rows, positions, before, after = cuts.unbind(1)
     assert len(cuts) == shares.num_programs + 1 <= slots + 1 or tokens * sequences < 128 * slots

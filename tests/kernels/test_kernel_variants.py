@@ -103,7 +103,7 @@ def test_variants_do_not_depend_on_sizes_states_or_segments():
     # the walk as output, dq, dk and dv; states forwards and backwards, for up to 127 and 255 programs a card
     for name in ("plain", "packed"):
         states = {"own_states_kernel": 2, "carry_states_kernel": 6}
-        assert counts[name] == {"walk_kernel": 4, "cut_kernel": 6, **states}
-    assert counts["unequal"] == {"walk_kernel": 4, "cut_kernel": 6}
-    assert counts["dtypes"] == {"walk_kernel": 12, "cut_kernel": 2}
+        assert counts[name] == {"walk_kernel": 4, "cut_kernel": 3, **states}
+    assert counts["unequal"] == {"walk_kernel": 4, "cut_kernel": 3}
+    assert counts["dtypes"] == {"walk_kernel": 12, "cut_kernel": 1}
     assert counts["steps"] == {"step_kernel": 1}

@@ -19,14 +19,14 @@ PAIRS = [("tnl-385m", "lightning_triton"), ("llama-385m", "sdpa_flash")]
 
 
 def case_of(name: str, backend: str, **fields: Any) -> Case:
-    case = models.fields_of(name, backend, models.load(name).mechanism, "native", "", "cuda")
+    case = models.fields_of(name, backend, models.load(name).mechanism, "native", "", "cuda:0")
     return dataclasses.replace(case, **{"seq_len": 2048, "batch": 2, **fields})
 
 
 @pytest.mark.parametrize("pass_name", MODEL_PASSES)
 @pytest.mark.parametrize(("name", "backend"), PAIRS)
 def test_every_pass_is_right_and_timed(name: str, backend: str, pass_name: str) -> None:
-    outcome = measure_case(case_of(name, backend, pass_name=pass_name), "cuda", BRIEF)
+    outcome = measure_case(case_of(name, backend, pass_name=pass_name), "cuda:0", BRIEF)
     assert outcome["verdict"] == "ok", outcome["reason"]
     assert outcome["times_ms"]
     assert 0 < outcome["model"]["mixer_ms"] < outcome["model"]["metered_ms"]
@@ -47,7 +47,7 @@ def test_a_steps_memory_is_near_what_is_predicted(name: str, backend: str, check
 
 def test_what_is_compiled_is_right_and_made_once_for_all_lengths() -> None:
     first, second = (
-        measure_case(case_of(*PAIRS[0], seq_len=length, batch=4096 // length, compile="on"), "cuda", BRIEF)
+        measure_case(case_of(*PAIRS[0], seq_len=length, batch=4096 // length, compile="on"), "cuda:0", BRIEF)
         for length in (1024, 2048)
     )
     for outcome in (first, second):
