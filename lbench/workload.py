@@ -51,11 +51,16 @@ class Workload:
         return sum(tensor.numel() * tensor.element_size() for tensor in given)
 
     def outputs(self, result: Any) -> dict[str, Tensor]:
-        """What a call returned as canonical tensors by name: `o` (and `state`), `dq` ... for gradients."""
+        """What a call returned as canonical tensors by name: `o` (and `state`), `dq` ... for gradients.
+
+        Raises TypeError where something else stands in the place of a tensor.
+        """
         values, gradients = result
         names = self.mechanism.decode_outputs if self.case.pass_name == "decode" else ("o",)
         restore = self.backend.layout.restore
-        named = {name: restore(name, value) for name, value in zip(names, values, strict=False)}
+        named = {
+            name: restore(name, _tensor(name, value)) for name, value in zip(names, values, strict=False)
+        }
         gradient_names = (f"d{name}" for name in self.mechanism.gradients)
         return named | {
             name: restore(name.removeprefix("d"), value)
@@ -137,7 +142,9 @@ def _calls(
 
     def backward(outputs: tuple[Any, ...]) -> Any:
         kept = pass_name == "bwd"
-        return outputs, torch.autograd.grad(outputs[0], wanted, output_gradient, retain_graph=kept)
+        return outputs, torch.autograd.grad(
+            _tensor("o", outputs[0]), wanted, output_gradient, retain_graph=kept
+        )
 
     def backward_alone() -> Any:
         if not graph:
@@ -146,6 +153,14 @@ def _calls(
 
     call = backward_alone if pass_name == "bwd" else lambda: backward(forward())
     return {"call": call, "forward": forward, "backward": backward}
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}, not a tensor")
+    return value
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
