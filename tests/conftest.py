@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,18 @@ def hasty_cpu() -> None:
     CpuClock.CACHE_BYTES = 2**12
     ceilings = environment.copy_bandwidth_gb_s, environment.matrix_tflop_s
     environment.copy_bandwidth_gb_s, environment.matrix_tflop_s = map(functools.cache, ceilings)
+
+
+@pytest.fixture(autouse=True)
+def share_of_the_gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """GPU tests of several workers run side by side; one marked `alone` waits until it has the GPU to itself."""
+    alone = request.node.get_closest_marker("alone")
+    if not (alone or request.node.get_closest_marker("gpu")):
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "lbench-tests-gpu.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -127,6 +127,7 @@ def test_copies_that_fit_in_the_l2_are_doubted(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.gpu
+@pytest.mark.alone
 @pytest.mark.parametrize("pass_name", ["fwd", "bwd", "fwdbwd"])
 def test_a_graph_of_rotating_copies_agrees_with_events(pass_name: str) -> None:
     case = Case(backend="lightning_triton", mechanism="lightning", pass_name=pass_name, seq_len=2048)

@@ -43,7 +43,7 @@ def _run(experiment: str, name: str, made_by: str, outcome: str, told: str) -> F
 
 
 def _gpu(function: str, name: str, made_by: str, outcome: str, told: str) -> Fault:
-    case = f"misbehaving_on_gpu.py:{function},fwd"
+    case = f"misbehaving_on_gpu.py:{function},fwd,b1,t128,"
     return Fault(
         name=name, made_by=made_by, outcome=outcome, told=told, experiment="gpu_kernels", case=case, gpu=True
     )

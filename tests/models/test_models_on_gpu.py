@@ -19,7 +19,7 @@ PAIRS = [("tnl-385m", "lightning_triton"), ("llama-385m", "sdpa_flash")]
 
 
 def case_of(name: str, backend: str, **fields: Any) -> Case:
-    case = models.fields_of(name, backend, models.load(name).mechanism, "native", "", "cuda:0")
+    case = models.fields_of(name, backend, models.load(name).mechanism, "native", "", "cuda")
     return dataclasses.replace(case, **{"seq_len": 2048, "batch": 2, **fields})
 
 

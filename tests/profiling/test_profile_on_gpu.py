@@ -16,6 +16,7 @@ KEY = "lightning_triton,fwdbwd,b1,t16384,h16,d128,bf16,cuda"
 
 
 @pytest.mark.gpu
+@pytest.mark.alone
 def test_our_kernels_with_every_part(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
     out = tmp_path / "profile"
     code, shown, error = cli("profile", KEY, "--ncu", "--memory", "--triton", "--out", out)
