@@ -47,7 +47,7 @@ def hasty_cpu() -> None:
 
 @pytest.fixture(autouse=True)
 def share_of_the_gpu(request: pytest.FixtureRequest) -> Iterator[None]:
-    """GPU tests of several workers run side by side; one marked `alone` waits until it has the GPU to itself."""
+    """GPU tests of several workers run side by side; one marked `alone` waits for the GPU to itself."""
     alone = request.node.get_closest_marker("alone")
     if not (alone or request.node.get_closest_marker("gpu")):
         yield
