@@ -51,8 +51,8 @@ def write(
         + summary(findings),
         "",
         "The change is that of the worst tensor (output or a gradient) against the unchanged kernels, in the "
-        "first call or a later one, whichever is more, with unwritten memory counted as zero; blocks are those "
-        "of 64 tokens of one head, over all tensors.",
+        "first call or a later one, whichever is more, with unwritten memory counted as zero; blocks are "
+        "those of 64 tokens of one head, over all tensors.",
         "",
         "| mutant | fault | where | change (RMS) | blocks changed | outcome | told by `lbench verify` |",
         "|---|---|---|---:|---:|---|---|",
