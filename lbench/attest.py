@@ -74,18 +74,20 @@ def unexpected(backend: Backend, kernels: Sequence[Mapping[str, Any]], pass_name
 
 @dataclass(frozen=True)
 class Again:
-    """A second call of a workload."""
+    """A workload called once more."""
 
     outputs: dict[str, Tensor]
     """Canonical, as `Workload.outputs` gives them."""
+    digest: dict[str, str]
+    """Of these outputs."""
     deterministic: bool
-    """Whether they are those of the first call, bit by bit."""
+    """Whether they are those of the call before, bit by bit."""
     call_s: float
     """How long the call took, device work included."""
 
 
-def call_again(work: Any, first: Mapping[str, str], device: str) -> Again:
-    """Calls a workload into poisoned memory; `first` is the digest of what an earlier call returned.
+def call_again(work: Any, before: Mapping[str, str], device: str) -> Again:
+    """Calls a workload into poisoned memory; `before` is the digest of what an earlier call returned.
 
     A digest stands for those tensors, so that two results need not fit into memory.
     """
@@ -97,7 +99,8 @@ def call_again(work: Any, first: Mapping[str, str], device: str) -> Again:
 
             torch.cuda.synchronize()
         call_s = time.perf_counter() - started
-    return Again(outputs, digest(outputs) == first, call_s)
+    found = digest(outputs)
+    return Again(outputs, found, found == before, call_s)
 
 
 def inputs_id(work: Any) -> str:

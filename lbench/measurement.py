@@ -97,31 +97,14 @@ def prepare(
     wants to know, beside the fields of the row. `limits` are the errors allowed, where another backend of the
     mechanism had the same inputs before; else they are found.
     """
-    from lbench import attest, workload
-    from lbench.comparison import Error
-    from lbench.memory import take_ledger
-    from lbench.verify import verify
+    from lbench import workload
 
     stages, compilations = process.stages, process.compilations
     before = compilations.variants
     cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
-    work, clock = called_once(workload.build_mixer, case, device, process, outcome)
-    with stages.enter("the memory pass", "memory"):
-        result, outcome["memory"] = take_ledger(work, device)
-    with stages.enter("verification", "verify"):
-        first = attest.digest(work.outputs(result))
-        del result
-        outcome["inputs_id"] = attest.inputs_id(work)
-        again = attest.call_again(work, first, device)
-        outcome["deterministic"] = again.deterministic
-        allowed = {name: Error(**limit) for name, limit in limits.items()}
-        verification = verify(case, work.inputs, again.outputs, work.output_gradient, allowed)
-        clock.wait()
-    outcome["verify_s"] = stages.spent["verify"]
-    outcome |= verification.as_dict()
-    call_s = again.call_s
-    del again
-    if verification.verdict != "ok":
+    work, clock = built(workload.build_mixer, case, device, process)
+    call_s = verified(work, clock, device, process, outcome, limits)
+    if outcome["verdict"] != "ok":
         return
     if protocol is not None:
         with stages.enter("timing of the host", "warm_up"):
@@ -130,23 +113,62 @@ def prepare(
     attest_and_weigh(work, device, protocol, process, outcome)
 
 
-def called_once(
-    build: Callable[[Case, str], Any], case: Case, device: str, process: Process, outcome: Outcome
-) -> tuple[Any, Clock]:
-    """A workload that was built and called, which compiles it, and a clock of its device."""
-    from lbench.clock import clock_of
+def verified(
+    work: Any,
+    clock: Clock,
+    device: str,
+    process: Process,
+    outcome: Outcome,
+    limits: Mapping[str, Mapping[str, float]],
+) -> float:
+    """Calls a workload three times, for its verdict and its ledger; how long the last call took, in seconds.
+
+    The result of one call alone is alive at a time.
+    """
+    from lbench import attest, repeats
+    from lbench.comparison import Error
+    from lbench.memory import take_ledger
 
     stages = process.stages
-    with stages.enter("set-up", "build"):
+    result = called_once(work, clock, process, outcome)
+    with stages.enter("verification", "verify"):
+        allowed = {name: Error(**limit) for name, limit in limits.items()}
+        first = repeats.first_call(work, work.outputs(result), allowed)
+        del result
+    with stages.enter("the memory pass", "memory"):
+        result, outcome["memory"] = take_ledger(work, device)
+    with stages.enter("verification", "verify"):
+        second = attest.digest(work.outputs(result))
+        del result
+        outcome["inputs_id"] = attest.inputs_id(work)
+        again = attest.call_again(work, second, device)
+        outcome["deterministic"] = again.deterministic
+        verification = first.with_later(work, again)
+        clock.wait()
+    outcome["verify_s"] = stages.spent["verify"]
+    outcome |= verification.as_dict()
+    return again.call_s
+
+
+def built(build: Callable[[Case, str], Any], case: Case, device: str, process: Process) -> tuple[Any, Clock]:
+    """A workload and a clock of its device."""
+    from lbench.clock import clock_of
+
+    with process.stages.enter("set-up", "build"):
         work = build(case, device)
         clock = clock_of(device, cold=False)
         clock.wait()
-    with stages.enter("the first call", "compile"):
-        work.call()
-        clock.wait()
-    process.prepared.add(case.key)
-    outcome["first_call_s"] = stages.spent["compile"]
     return work, clock
+
+
+def called_once(work: Any, clock: Clock, process: Process, outcome: Outcome) -> Any:
+    """What the first call of a workload returned, which compiles it."""
+    with process.stages.enter("the first call", "compile"):
+        result = work.call()
+        clock.wait()
+    process.prepared.add(work.case.key)
+    outcome["first_call_s"] = process.stages.spent["compile"]
+    return result
 
 
 def compiled(outcome: Outcome, cold: bool, variants: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lbench.case import Case
-from lbench.measurement import Outcome, Process, attest_and_weigh, called_once, compiled, describe_call
+from lbench.measurement import Outcome, Process, attest_and_weigh, built, called_once, compiled, describe_call
 from lbench.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def prepare_model(
     outcome |= verification.as_dict()
     if verification.verdict != "ok" or protocol is None:
         return
-    work, _ = called_once(build, case, device, process, outcome)
+    work, clock = built(build, case, device, process)
+    called_once(work, clock, process, outcome)
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = work.ledger(device)
     with stages.enter("a second call", "verify"):

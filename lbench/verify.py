@@ -75,7 +75,7 @@ def verify(
             return Verification(errors={}, limits={}, coverage=coverage, verdict="wrong", reason=reason)
     errors = errors_of(outputs, mechanism.reference(case, inputs, output_gradient), dims)
     limits = limits or limits_of(case, inputs, output_gradient)
-    reason = _reason(errors, limits)
+    reason = reason_of(errors, limits)
     return Verification(
         errors=errors, limits=limits, coverage=coverage, verdict="wrong" if reason else "ok", reason=reason
     )
@@ -156,7 +156,7 @@ def _allowed(lost: float, floor: float) -> float:
     return max(ALLOWED * lost, floor) if math.isfinite(lost) else floor
 
 
-def _reason(errors: Mapping[str, Error], limits: Mapping[str, Error]) -> str:
+def reason_of(errors: Mapping[str, Error], limits: Mapping[str, Error]) -> str:
     """The tensor furthest beyond its limit, in words; empty where none is."""
     worst, reason = 1.0, ""
     for name, error in errors.items():

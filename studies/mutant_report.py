@@ -50,8 +50,9 @@ def write(
         f"Made by `python studies/mutants.py --device {device}` for kernels `{kernels}`. "
         + summary(findings),
         "",
-        "The change is that of the worst tensor (output or a gradient) against the unchanged kernels, with "
-        "unwritten memory counted as zero; blocks are those of 64 tokens of one head, over all tensors.",
+        "The change is that of the worst tensor (output or a gradient) against the unchanged kernels, in the "
+        "first call or a later one, whichever is more, with unwritten memory counted as zero; blocks are "
+        "those of 64 tokens of one head, over all tensors.",
         "",
         "| mutant | fault | where | change (RMS) | blocks changed | outcome | told by `lbench verify` |",
         "|---|---|---|---:|---:|---|---|",

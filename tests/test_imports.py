@@ -38,6 +38,7 @@ LAYERS = (
     {"floors", "barriers"},
     {"workload", "suite", "metrics", "isolation", "comparison", "attest", "frontier"},
     {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan", "follow"},
+    {"repeats"},
     {"measurement", "device", "model_check"},
     {"profiling", "model_measurement"},
     {"worker", "doctor", "report", "gates"},

@@ -12,6 +12,7 @@ from lbench.case import PASSES, Case
 from lbench.mechanisms import costs
 from lbench.memory import take_ledger
 from lbench.poison import poisoned
+from lbench.worker import answer
 
 KIB = 1024
 FUNCTIONS = '''
@@ -50,10 +51,13 @@ def functions(tmp_path):
     return path
 
 
-def ledger_of(path, pass_name: str):
+def case_of(path, pass_name: str) -> Case:
     fields = {"heads": 2, "head_dim": 32, "seq_len": 256, "dtype": "fp32", "device": "cpu"}
-    case = Case(backend=f"{path}:keeps_two", mechanism="softmax", pass_name=pass_name, **fields)
-    work = workload.build(case, "cpu")
+    return Case(backend=f"{path}:keeps_two", mechanism="softmax", pass_name=pass_name, **fields)
+
+
+def ledger_of(path, pass_name: str):
+    work = workload.build(case_of(path, pass_name), "cpu")
     work.call()
     result, ledger = take_ledger(work, "cpu")
     return work, result, {name: size / KIB for name, size in ledger.items()}
@@ -80,6 +84,14 @@ def test_the_workspace_of_a_backward_is_its_own(functions) -> None:
     assert ledger["workspace"] == pytest.approx((8 - 3) * 64, abs=1), "its eight go before its three are made"
     _, _, both = ledger_of(functions, "fwdbwd")
     assert both["peak"] > ledger["peak"], "the forward's peak is the higher one"
+
+
+@pytest.mark.parametrize("pass_name", ["fwd", "bwd", "fwdbwd"])
+def test_the_verification_of_the_first_call_leaves_nothing_in_the_ledger(functions, pass_name: str) -> None:
+    case = case_of(functions, pass_name)
+    verified = answer({"do": "verify", "case": case.as_dict(), "device": "cpu"})["memory"]
+    _, _, bare = ledger_of(functions, pass_name)
+    assert {name: size / KIB for name, size in verified.items()} == bare
 
 
 def test_the_ledgers_call_returns_what_the_call_does(functions) -> None:

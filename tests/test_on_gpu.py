@@ -37,6 +37,21 @@ def test_a_ledger_adds_up_and_lies_within_the_card() -> None:
     assert ledger["device"] <= torch.cuda.get_device_properties(0).total_memory
 
 
+@pytest.mark.parametrize("pass_name", ["fwd", "bwd", "fwdbwd"])
+@pytest.mark.parametrize("name", ["softmax_eager", "lightning_triton"])
+def test_the_verification_of_the_first_call_leaves_nothing_in_the_ledger(name: str, pass_name: str) -> None:
+    case = case_of(name, pass_name)
+    verified = answer({"do": "verify", "case": case.as_dict(), "device": "cuda:0"})["memory"]
+    work = workload.build(case, "cuda:0")
+    work.call()
+    result, bare = take_ledger(work, "cuda:0")
+    del result
+    for part in ("inputs", "outputs", "gradients", "saved", "peak", "workspace"):
+        assert verified[part] == pytest.approx(bare[part], abs=2**20), part
+    # What is reserved beyond it is libraries' own (cuBLAS keeps 32 MiB), not the reference's tensors.
+    assert verified["reserved"] <= bare["reserved"] + 2**25
+
+
 @pytest.mark.parametrize("size", [100, 300_000, 3_000_000, 100_000_000])
 def test_blocks_that_were_freed_come_back_as_nan(size: int) -> None:
     torch.zeros(size, device="cuda")

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-WRONG, UNSTEADY = 41, 42
-"""Lengths at which results are wrong, and differ from call to call."""
+WRONG, UNSTEADY, WRONG_AT_FIRST = 41, 42, 43
+"""Lengths at which results are wrong, differ from call to call, and are wrong in the first call alone."""
 
 
 def right(q, k, v, slopes):
@@ -117,7 +117,7 @@ FAULTS: dict[int, Callable[[], object]] = {
     19: hang,
 }
 GRADIENT_FAULTS = {33: one_nan, 48: out_of_memory}
-calls = itertools.count()
+calls, calls_wrong_at_first = itertools.count(), itertools.count()
 
 
 def faulty(q, k, v, slopes):
@@ -130,7 +130,7 @@ def faulty(q, k, v, slopes):
     if length in FAULTS:
         FAULTS[length]()
     outputs = right(q, k, v, slopes)
-    if length == WRONG:
+    if length == WRONG or (length == WRONG_AT_FIRST and next(calls_wrong_at_first) == 0):
         outputs[:, 7] *= 1.5
     if length == UNSTEADY:
         outputs = outputs * (1 + 1e-7 * next(calls))

@@ -75,6 +75,10 @@ FAULTS = (
     _kernel(39, "a library prints, and closes standard output", "bytes to file descriptor 1", "ok", ""),
     _kernel(40, "a library changes torch's default dtype and device", "float64, meta", "ok", ""),
     _kernel(41, "wrong results at one length only", "one token 1.5 times too large", "wrong", "o"),
+    _kernel(
+        *(43, "wrong results in the first call alone", "one token 1.5 times too large", "wrong"),
+        "in the first call: o",
+    ),
     _kernel(33, "NaN in one gradient", "one element of dq", "wrong", "dq", "fwdbwd"),
     _kernel(42, "results differ from call to call", "by 1e-7", "ok", "not deterministic"),
     _replay("t64,", "the clock jumps ahead", "replay: 5 s in one sample", "ok", "clock jump"),

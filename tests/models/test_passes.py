@@ -71,6 +71,38 @@ def test_a_mixer_that_is_wrong_within_the_model_is_found(monkeypatch):
     assert "logits of the whole model at tiny size" in outcome["reason"]
 
 
+MIXERS = """
+import itertools
+import torch
+
+CALLS = itertools.count()
+
+def right(q, k, v, slopes):
+    lag = torch.arange(q.shape[1])[:, None] - torch.arange(q.shape[1])[None, :]
+    mask = torch.where(lag >= 0, torch.exp(-slopes[:, None, None] * lag.clamp(min=0)), 0.0)
+    return torch.einsum("bhts,bshe->bthe", torch.einsum("bthd,bshd->bhts", q, k) * mask, v)
+
+def first_wrong(q, k, v, slopes):
+    return right(q, k, v, slopes) * (1.5 if next(CALLS) == 0 else 1)
+
+def second_wrong(q, k, v, slopes):
+    return right(q, k, v, slopes) * (1.5 if next(CALLS) == 1 else 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [("right", ""), ("first_wrong", "in the first call: "), ("second_wrong", "in a later call: ")],
+)
+def test_a_models_mixer_is_judged_by_its_first_call_and_by_another(tmp_path, function, told):
+    path = tmp_path / "mixers.py"
+    path.write_text(MIXERS)
+    case = models.fields_of("tnl-tiny", f"{path}:{function}", "lightning", "native", "", "cpu")
+    found = check(dataclasses.replace(case, dtype="fp32", pass_name="train", seq_len=48, batch=2), "cpu")
+    assert found.verdict == ("wrong" if told else "ok")
+    assert found.reason.startswith(told)
+
+
 @pytest.mark.parametrize("setting", [{"checkpoint": "block"}, {"chunk": 16}])
 def test_the_whole_model_is_checked_in_the_rows_own_setting(monkeypatch, setting):
     """What checkpoints or chunks break is found, though the mixer is right."""

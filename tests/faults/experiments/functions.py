@@ -16,7 +16,7 @@ def kernels(folder: Path) -> Experiment:
     faulty = f"{HERE}/misbehaving.py:faulty"
     small = 'mechanism = "lightning"\nheads = 2\nhead_dim = 16\ndtype = "fp32"\n'
     sweeps = [
-        (faulty, "fwd", 1, "32,33,35,36,37,39,40,41,42,48"),
+        (faulty, "fwd", 1, "32,33,35,36,37,39,40,41,42,43,48"),
         (faulty, "fwd", 3, "19"),
         (faulty, "fwdbwd", 1, "32,33,48"),
         (f"{HERE}/misbehaving_at_import.py:right", "fwd", 1, "48"),
