@@ -62,6 +62,10 @@ class Process:
     """Keys of the cases that have been called in it."""
     _telemetry: dict[str, Telemetry] = field(default_factory=dict)
 
+    def is_new_to(self, backend: str) -> bool:
+        """Whether no case of the backend has been called in it."""
+        return not any(key.startswith(f"{backend},") for key in self.prepared)
+
     def telemetry(self, device: str) -> Telemetry:
         """That of a torch device; opened once."""
         if device not in self._telemetry:
@@ -101,7 +105,7 @@ def prepare(
 
     stages, compilations = process.stages, process.compilations
     before = compilations.variants
-    cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
+    cold = process.is_new_to(case.backend)
     work, clock = built(workload.build_mixer, case, device, process)
     call_s = verified(work, clock, device, process, outcome, limits)
     if outcome["verdict"] != "ok":
@@ -151,10 +155,11 @@ def verified(
 
 
 def built(build: Callable[[Case, str], Any], case: Case, device: str, process: Process) -> tuple[Any, Clock]:
-    """A workload and a clock of its device."""
+    """A workload and a clock of its device. A backend's first one imports its package: that is start-up."""
     from lbench.clock import clock_of
 
-    with process.stages.enter("set-up", "build"):
+    account = "start_up" if process.is_new_to(case.backend) else "build"
+    with process.stages.enter("set-up", account):
         work = build(case, device)
         clock = clock_of(device, cold=False)
         clock.wait()

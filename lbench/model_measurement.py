@@ -31,7 +31,7 @@ def prepare_model(
 
     stages, compilations = process.stages, process.compilations
     before = compilations.variants
-    cold = not any(key.startswith(f"{case.backend},") for key in process.prepared)
+    cold = process.is_new_to(case.backend)
     outcome["model"] = {
         "params": models.of_case(case).parameters,
         "useful_flops": costs.useful_flops(case),

@@ -209,7 +209,7 @@ class Sweep:
             spent["start_up"] = self._crew.start(case.backend)
             started = time.perf_counter()
             outcome = self._crew.ask(case.backend, request, max(left_s, 0.0))
-            spent |= outcome.get("spent", {})
+            rotation.add_up(spent, outcome.get("spent", {}))
         except Died as error:
             outcome = {"verdict": "crashed", "reason": f"in {self.doing}: {error}"}
             spent["lost"] = time.perf_counter() - started
