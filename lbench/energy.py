@@ -3,7 +3,8 @@
 The rule: NVML's counter moves in steps, so the card works back to back from one step of the counter to
 another at least `WINDOW_S` and `STEPS` steps later, and energy and calls are counted between the two; what
 the card draws with nothing running, found the same way once a process, is subtracted and kept beside it.
-Inputs of short calls then lie in the L2: this is the energy of work in a stream, not of a cold call.
+Inputs of short calls then lie in the L2: this is the energy of work in a stream, not of a cold call. Of calls
+longer than `LONG_S` one is enough: the counter is read at its step before the call and at the one after it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 WINDOW_S = 0.5
 STEPS = 5
+LONG_S = 1.0
+"""Such calls are as long as a window is with its steps at both ends."""
 BATCH_S = 0.005
 """Calls of about this time are enqueued before the counter is looked at again."""
 SETTLE_S = 0.2
@@ -63,7 +66,10 @@ def per_call(
         _wait(device)
         return count
 
-    span = _between_steps(counter, work, window_s, patience_s=STUCK_S + 3 * call_s)
+    if call_s > LONG_S:
+        span = _around(counter, work)
+    else:
+        span = _between_steps(counter, work, window_s, patience_s=STUCK_S + 3 * call_s)
     if span is None:
         return {}
     first, last = span
@@ -112,6 +118,18 @@ def _idle_power(counter: Counter, device: str) -> float | None:
 def _rest() -> int:
     time.sleep(0.002)
     return 1
+
+
+def _around(counter: Counter, work: Callable[[], int]) -> tuple[_Mark, _Mark] | None:
+    """A step of the counter before some work, and the first one after it; None where it does not move."""
+    before = _between_steps(counter, _rest, 0.0, patience_s=STUCK_S)
+    if before is None:
+        return None
+    calls = work()
+    after = _between_steps(counter, _rest, 0.0, patience_s=STUCK_S)
+    if after is None:
+        return None
+    return replace(before[1], calls=0), replace(after[0], calls=calls)
 
 
 def _between_steps(

@@ -48,7 +48,7 @@ def measured(card: Card, **options: float) -> dict[str, float]:
     return energy.per_call(card.call, "fake", card.call_s, counter=card.counter, **options)
 
 
-@pytest.mark.parametrize("call_s", [1e-4, 2e-3, 0.3, 2.0])
+@pytest.mark.parametrize("call_s", [1e-4, 2e-3, 0.3, 1.1, 2.0, 20.0])
 @pytest.mark.parametrize("step_s", [0.001, 0.02, 0.1])
 def test_idle_power_is_subtracted_and_said(card: Card, call_s: float, step_s: float) -> None:
     card.call_s, card.step_s = call_s, step_s
@@ -61,6 +61,12 @@ def test_the_window_is_long_enough_and_counts_its_calls(card: Card) -> None:
     found = measured(card)
     assert found["window_s"] >= energy.WINDOW_S
     assert found["window_s"] == pytest.approx(found["calls"] * card.call_s, rel=0.01)
+
+
+def test_one_call_is_enough_where_it_is_long(card: Card) -> None:
+    card.call_s = 2.0
+    assert measured(card)["calls"] == 1
+    assert energy.per_call(card.call, "fake", card.call_s, counter=lambda: 5.0) == {}
 
 
 def test_a_coarse_counter_makes_the_window_longer(card: Card) -> None:
