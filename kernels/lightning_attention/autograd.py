@@ -65,11 +65,11 @@ class PreparedAttention(torch.autograd.Function):
         """Gradients of q, k and v, those that are needed."""
         q, k, v, slopes = ctx.saved_tensors
         prepared, needs = ctx.prepared, ctx.needs_input_grad[:3]
-        with torch.no_grad():
-            found = prepared.differentiate((q, k, v, slopes), do, needs)
-            if found is None:
-                given = (q, k, v, slopes, None, None, None)
-                scale, path = prepared.sequences.scale, prepared.path
+        found = prepared.differentiate((q, k, v, slopes), do, needs)  # it only launches: nothing to record
+        if found is None:
+            given = (q, k, v, slopes, None, None, None)
+            scale, path = prepared.sequences.scale, prepared.path
+            with torch.no_grad():
                 found = differentiate(given, do, None, (*needs, False), scale, path)[:3]
         return _once((*found, None, None), (q, k, v, do))
 
