@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rows import make_row
 
-from experiments.processes import _wait_for_the_end, children, stop, until, until_it_begins
+from experiments.processes import _wait_for_the_end, children, serves, stop, until, until_it_begins
 from experiments.replayed import finish, kept_device, open_writer, replay
 from experiments.sweep import Experiment, ended, lbench, rows
 from lbench import results
@@ -31,8 +31,10 @@ def killed_runner(folder: Path) -> Experiment:
                 until(process, "[1/")
             time.sleep(chance.random() * 0.25)
             workers = children(process.pid)
-            if turn % 2:  # hanging ones, that no end of a pipe reaches
-                stop(workers)
+            if (
+                turn % 2
+            ):  # hanging ones, that no end of a pipe reaches; by then each asked to die with its runner
+                stop([worker for worker in workers if serves(worker)])
             process.kill()
             _, said = process.communicate()
         made.ended += ended(said)

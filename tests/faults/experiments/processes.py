@@ -39,6 +39,16 @@ def stop(workers: list[int]) -> None:
             os.kill(worker, signal.SIGSTOP)
 
 
+def serves(worker: int) -> bool:
+    """Whether a worker keeps its channel from processes of its own, as it does before its first request."""
+    with contextlib.suppress(OSError, ValueError):
+        arguments = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+        channel = arguments[arguments.index("lbench.worker") + 1]
+        fields = Path(f"/proc/{worker}/fdinfo/{channel}").read_text().split()
+        return bool(int(fields[fields.index("flags:") + 1], base=8) & os.O_CLOEXEC)
+    return False
+
+
 def _wait_for_the_end(workers: list[int]) -> None:
     ends = time.monotonic() + 60
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
