@@ -194,7 +194,10 @@ def _give_memory_back() -> int:
     import torch
 
     held_bytes = torch.cuda.memory_reserved()
-    torch.cuda.empty_cache()
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:  # an illegal access broke the context: the runner replaces this worker
+        return 0
     return held_bytes - torch.cuda.memory_reserved()
 
 

@@ -28,7 +28,7 @@ from .facts import facts_of
 
 GRAIN = tl.constexpr(64)  # cuts lie at multiples of this in their sequence
 LEAST_SHARE = 128  # tokens of one head a program should have at the least
-# Tokens of warm-up that are sooner walked than states are carried: as far as ALiBi's slowest head, 2^-8,
+# Tokens of warm-up that are sooner walked than states are carried: farther than ALiBi's slowest head, 2^-8,
 # reaches back in 16 bit.
 LEAST_LIMIT = 5376
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
@@ -36,8 +36,8 @@ FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fi
 # a program that waits for memory waits nearly as long for a block of two tensors as for one of four (LOG.md).
 WARM_UP_COST = 0.7
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
-# the others is then worth 1e-4, 1e-5 and 3e-8 of the output; half a last place is 2e-3, 2e-4 and 6e-8.
-REACH = {torch.bfloat16: 18.4, torch.float16: 20.8, torch.float32: 26.5}
+# the others is then worth 1e-3, 1e-4 and 3e-8 of the output, half of half a last place at the most.
+REACH = {torch.bfloat16: 16.2, torch.float16: 18.3, torch.float32: 26.6}
 
 MOST_KEPT = 64  # shapes for one tensor of slopes
 SHARES = "shares"  # a fact about slopes: {key: Shares}

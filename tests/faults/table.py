@@ -113,7 +113,7 @@ FAULTS = (
         outcome="ok",
         told="",
         experiment="gpu_without_nvml",
-        case="lightning_triton",
+        case="lightning_triton,fwd,b1,t1024,",
         gpu=True,
     ),
 )

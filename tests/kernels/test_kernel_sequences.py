@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_attention import lightning_attention
+from lightning_attention.shares import REACH
 from recurrence import gradients, make_inputs, recurrence, relative_rms
 
 
@@ -103,7 +104,7 @@ def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest)
     whole = positions == 0
     assert (before[whole] == 0).all()
     assert (after[whole] == 0).all()
-    reach = 26.5 / slopes.cpu()
+    reach = REACH[torch.float32] / slopes.cpu()
     for row, position, ahead, behind in cuts[~whole].tolist():
         for warm_up, there in ((ahead, position), (behind, tokens - position)):
             if warm_up < 0:
@@ -117,7 +118,7 @@ def test_shares_cover_every_token_once(sequences, tokens, heads, slots, slowest)
 )
 def test_states_are_carried_wherever_a_cut_says_so(device, reach):
     """A share of 15,000 tokens; windows just shorter and longer, which are rounded up to blocks."""
-    shares = read_cuts(torch.tensor([26.5 / reach], device=device), tokens=60_000, slots=4)
+    shares = read_cuts(torch.tensor([REACH[torch.float32] / reach], device=device), tokens=60_000, slots=4)
     asked = bool((shares.cuts[:, 2:] < 0).any())
     assert shares.carries or not asked
     assert asked == (reach > 14_976)
