@@ -162,6 +162,7 @@ class _Walk:
             with torch.no_grad():
                 output, state = self._segment(self._doubles(self.mechanism.tensors, rows, times), state)
             yield Part("o", (rows, times), output)
+            state = state.clone()  # else a view: every carried state would keep those of its whole segment
 
     def backward(
         self,

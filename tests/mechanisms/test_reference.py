@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 from pathlib import Path
 
@@ -111,6 +112,29 @@ def test_segments_and_batch_slices_change_nothing(mechanism, most_blocks, budget
     monkeypatch.setattr(segments, "MOST_BLOCKS", most_blocks)
     monkeypatch.setattr(segments, "CPU_BUDGET", budget)
     assert_same(assembled(case, inputs, output_gradient), whole)
+
+
+@pytest.mark.parametrize("mechanism", RECURRENT)
+def test_what_is_kept_of_a_segment_is_its_state_alone(mechanism, monkeypatch):
+    monkeypatch.setattr(segments, "MOST_BLOCKS", 1)
+    case = make_case(mechanism, 64 * 6)
+    inputs, output_gradient = drawn(case)
+    held = [
+        held_bytes()
+        for part in mechanisms.load(mechanism).reference(case, inputs, output_gradient)
+        if part.name == "o"
+    ]
+    numbers = inputs.tensors["B"].shape[-1] if mechanism == "mamba1" else case.head_dim
+    state_bytes = 8 * case.batch * case.heads * case.head_dim_v * numbers
+    assert held[-1] - held[1] == (len(held) - 2) * state_bytes
+
+
+def held_bytes() -> int:
+    """Memory of all living tensors in float64, whole where a view of it lives."""
+    gc.collect()
+    living = (tensor for tensor in gc.get_objects() if issubclass(type(tensor), torch.Tensor))
+    doubles = (tensor.untyped_storage() for tensor in living if tensor.dtype == torch.float64)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in doubles}.values())
 
 
 @pytest.mark.parametrize("mechanism", NAMES)
