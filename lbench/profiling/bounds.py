@@ -61,7 +61,8 @@ def _why(one: Counters, multiprocessors: int | None) -> str:
     blocks = one.blocks
     if multiprocessors and one.grid and blocks < multiprocessors:
         idle = f"{multiprocessors - blocks} of {multiprocessors} multiprocessors"
-        return f"; {blocks} block{'s' * (blocks != 1)} leave {idle} without work"
+        few = "1 block leaves" if blocks == 1 else f"{blocks} blocks leave"
+        return f"; {few} {idle} without work"
     if one.occupancy is not None and one.occupancy < FEW_WARPS:
         return f"; {one.occupancy:.0%} of the warps a multiprocessor can hold are there to hide it"
     return ""

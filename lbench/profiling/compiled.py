@@ -77,6 +77,8 @@ def _keep_code(kernel: Any, folder: Path, name: str) -> dict[str, str]:
             text = kernel.asm[kind]
             (folder / f"{name}.{kind}").write_text(impersonal(text), encoding="utf-8")
             kept[kind] = f"{name}.{kind}"
+        except KeyError:
+            kept[f"no {kind}"] = "not in Triton's cache; an empty TRITON_CACHE_DIR compiles it anew"
         except Exception as error:  # no disassembler, or a Triton that names things otherwise
             kept[f"no {kind}"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
     return kept

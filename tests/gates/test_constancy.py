@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from excerpt import DIGESTS, EXCERPT, digests
+from excerpt import DIGESTS, EXCERPT, GATE, GATE_DIGESTS, digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import make_row
@@ -243,6 +243,18 @@ def test_exit_codes(cli: Cli) -> None:
     assert cli(*check, "nobody")[0] == 2
     assert cli(*check, "lightning_triton", "--pass", "forward")[0] == 2
     assert cli(*check, "lightning_triton", "--worst-over-best", "0.5")[0] == 2
+
+
+def test_the_gates_own_suite_passes_whole_on_our_kernels(cli: Cli) -> None:
+    assert digests(GATE) == GATE_DIGESTS.read_text(), "the recorded rows were altered"
+    code, out, err = cli("check", "constancy", GATE, "--json")
+    assert (code, err) == (0, "")
+    found = {one["subject"].partition(" ")[2]: one for one in json.loads(out)["findings"]}
+    assert {one["state"] for one in found.values()} == {"pass"}
+    assert {subject.partition(", h16")[0] for subject in found} == {
+        *(f"{name}, {held}" for name in ("fwd", "fwdbwd") for held in ("262,144 tokens", "batch 1")),
+        "decode, batch 64",
+    }
 
 
 def test_a_folder_at_constant_tokens_alone_passes_with_exit_code_0(
