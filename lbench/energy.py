@@ -78,7 +78,8 @@ def weighed(
 ) -> tuple[T, dict[str, float]]:
     """What `work` returned, and the energy of the calls in it, as `per_call` tells it.
 
-    `calls_of` says how many there were. What goes on between them is counted in.
+    `calls_of` says how many there were. What goes on between them is counted in. Empty where all of it is
+    shorter than a window.
     """
     counter = counter or counter_of(device)
     idle_w = idle_power(device, counter)
@@ -93,7 +94,9 @@ def weighed(
 
     span = _around(counter, counted)
     result = returned[0] if returned else work()
-    return result, {} if span is None else _told(*span, idle_w)
+    if span is None or span[1].at_s - span[0].at_s < WINDOW_S:
+        return result, {}
+    return result, _told(*span, idle_w)
 
 
 def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -144,3 +144,8 @@ def test_windows_are_joined_by_their_calls() -> None:
     assert energy.joined([one, other]) == joined
     assert energy.joined([one]) == one
     assert energy.joined([one, {}]) == energy.joined([]) == {}
+
+
+def test_what_is_shorter_than_a_window_has_no_energy(card: Card) -> None:
+    card.call_s = 0.3
+    assert energy.weighed(card.call, "fake", lambda _: 1, counter=card.counter) == (None, {})
