@@ -107,7 +107,9 @@ class Member:
 
     def _all_doubts(self) -> tuple[str, ...]:
         found = [*self.prepared.get("doubts", ()), *self.doubts]
-        found += doubts.of_samples(self.times_ms, self.rounds, self.blocks, self.used.get("timer", ""))
+        long = self.protocol.stopping.is_long(self.prepared["call_s"])
+        timer = self.used.get("timer", "")
+        found += doubts.of_samples(self.times_ms, self.rounds, self.blocks, timer, long=long)
         if self.prepared.get("deterministic") is False:
             found.append(Doubt.NOT_DETERMINISTIC.value)
         named: dict[str, str] = {}
