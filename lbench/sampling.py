@@ -33,13 +33,14 @@ def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, proces
     stages, compilations = process.stages, process.compilations
     with stages.enter(f"the set-up of round {turn.number + 1}", "build"):
         work = workload.build(case, device)
-        memory.reserve(process.segments.get(case.key, ()), device)
     if case.key not in process.prepared:
         with stages.enter("the first call of a new worker", "compile"):
             work.call()
         process.prepared.add(case.key)
     with stages.enter(f"the warm-up of round {turn.number + 1}", "warm_up"):
         clock, resolved, doubts = clock_for(work, device, protocol, turn)
+        # After the clock, which has memory of its own.
+        memory.reserve(process.segments.get(case.key, ()), device)
         sample_s = turn.call_s * resolved.calls_per_sample + clock.between_s
         _warm_up(work, clock, protocol, sample_s, compilations)
     part = protocol.stopping.share(len(turn.seen), turn.spent_s, turn.number, turn.call_s)

@@ -15,6 +15,7 @@ import pytest
 from models.tiny import case_of
 
 from lbench import attest, energy, memory, models, results, worker
+from lbench.clock import clock_of
 from lbench.measurement import Process
 from lbench.model_measurement import prepare_model
 from lbench.models.workload import build
@@ -243,10 +244,9 @@ def test_a_round_of_long_calls_begins_with_the_memory_that_they_need() -> None:
     prepare_model(case, "cuda:0", protocol, process, outcome)
     assert outcome["verdict"] == "ok", outcome["reason"]
     memory.give_back()
-    work = build(case, "cuda:0")
+    work, clock = build(case, "cuda:0"), clock_of("cuda:0")
     memory.reserve(process.segments[case.key], "cuda:0")
     before = torch.cuda.memory_stats()["segment.all.allocated"]
-    work.call()
-    torch.cuda.synchronize()
+    clock.read(work.call, 1)
     taken = torch.cuda.memory_stats()["segment.all.allocated"] - before
     assert taken <= 0.1 * len(process.segments[case.key]) + 2
