@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,25 @@ LONGEST_NAME = 300
 SHOWN = 4
 
 
-def kernels_of(call: Callable[[], Any], device: str) -> tuple[dict[str, Any], ...]:
-    """The GPU kernels of one call as {name, count}, the most frequent first, without copies and fills.
+Kernels = tuple[dict[str, Any], ...]
+"""GPU kernels as {name, count}, the most frequent first, without copies and fills."""
+
+
+@contextlib.contextmanager
+def kernels_seen(device: str) -> Iterator[list[dict[str, Any]]]:
+    """A list that holds, once it is left, the GPU kernels of what was called within.
 
     Empty on a CPU, and where the profiler sees no kernel (another tool holds CUPTI).
     """
+    found: list[dict[str, Any]] = []
     if not device.startswith("cuda"):
-        return ()
+        yield found
+        return
     import torch
 
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        call()
+        yield found
         torch.cuda.synchronize()
     names = Counter(
         event.name[:LONGEST_NAME]
@@ -42,12 +50,24 @@ def kernels_of(call: Callable[[], Any], device: str) -> tuple[dict[str, Any], ..
         if event.device_type == torch.autograd.DeviceType.CUDA
         and not event.name.startswith(("Memcpy", "Memset"))
     )
-    return tuple({"name": name, "count": count} for name, count in names.most_common())
+    found += ({"name": name, "count": count} for name, count in names.most_common())
 
 
-def what_ran(work: Any, device: str) -> tuple[tuple[dict[str, Any], ...], str]:
-    """The GPU kernels of one call of a workload, and why they are not its backend's; empty where they are."""
-    kernels = kernels_of(work.call, device)
+def kernels_of(call: Callable[[], Any], device: str) -> Kernels:
+    """The GPU kernels of one call. Nothing is called where there is no GPU."""
+    if not device.startswith("cuda"):
+        return ()
+    with kernels_seen(device) as found:
+        call()
+    return tuple(found)
+
+
+def what_ran(work: Any, device: str, seen: Kernels = ()) -> tuple[Kernels, str]:
+    """The GPU kernels of one call of a workload, and why they are not its backend's; empty where they are.
+
+    `seen` are those of a call that was made for another purpose too: then none is made for this one.
+    """
+    kernels = seen or kernels_of(work.call, device)
     reason = unexpected(work.backend, kernels, work.case.pass_name)
     if reason:  # a profiler that has just been attached may miss the first kernels
         kernels = kernels_of(work.call, device)
@@ -84,14 +104,22 @@ class Again:
     """Whether they are those of the call before, bit by bit."""
     call_s: float
     """How long the call took, device work included."""
+    watched: Any = None
+    """What entering `seen` gave."""
 
 
-def call_again(work: Any, before: Mapping[str, str], device: str) -> Again:
+def call_again(
+    work: Any,
+    before: Mapping[str, str],
+    device: str,
+    seen: contextlib.AbstractContextManager[Any] | None = None,
+) -> Again:
     """Calls a workload into poisoned memory; `before` is the digest of what an earlier call returned.
 
-    A digest stands for those tensors, so that two results need not fit into memory.
+    A digest stands for those tensors, so that two results need not fit into memory. The call is made within
+    `seen`, where something is to watch it.
     """
-    with poisoned(device):
+    with poisoned(device), seen or contextlib.nullcontext() as watched:
         started = time.perf_counter()
         outputs = work.outputs(work.call())
         if device.startswith("cuda"):
@@ -100,7 +128,7 @@ def call_again(work: Any, before: Mapping[str, str], device: str) -> Again:
             torch.cuda.synchronize()
         call_s = time.perf_counter() - started
     found = digest(outputs)
-    return Again(outputs, found, found == before, call_s)
+    return Again(outputs, found, found == before, call_s, watched)
 
 
 def inputs_id(work: Any) -> str:

@@ -41,7 +41,7 @@ _ADVICE = {
     Doubt.OUTLIERS: "end other programs and measure again; the median stands, the spread is not the kernel's",
     Doubt.THERMAL_SLOWDOWN: "cool the card or the room, then measure again with --retry",
     Doubt.POWER_CAP: "normal for kernels that use the whole card; compare at one power limit only",
-    Doubt.FIRST_RUN_SLOW: "raise warm_up_s in the suite's [stopping]",
+    Doubt.FIRST_RUN_SLOW: "raise warm_up_s in the suite's [stopping]; for calls above long_s, that too",
     Doubt.TOO_SHORT: "compare larger cases, or more tokens a call: the timer's own cost is part of this time",
     Doubt.CLOCK_DRIFT: "trust ratios (paired by round) more than the time itself; measure again",
     Doubt.CLOCK_JUMP: "the machine's clock was set, or the machine stood still; the median stands",
@@ -76,18 +76,28 @@ CLOCK_DRIFT_SHARE = 0.03
 """SM clocks of blocks that lie further apart drifted."""
 SLOW_FIRST = 1.1
 """First samples of the rounds that are this many times the median of the others."""
+SLOW_FIRST_LONG = 1.02
+"""The same of long calls, which nothing warmed up; their times hardly vary."""
 TIMER_COST_US = {"wall": 0.1, "events": 2.0, "graph": 0.0}
 """What a timer adds to a sample, about; a time under a hundred times that is too short for it."""
 
 
 def of_samples(
-    times_ms: Sequence[float], rounds: Sequence[int], blocks: Sequence[Mapping[str, Any]], timer: str
+    times_ms: Sequence[float],
+    rounds: Sequence[int],
+    blocks: Sequence[Mapping[str, Any]],
+    timer: str,
+    *,
+    long: bool = False,
 ) -> tuple[str, ...]:
-    """Doubts that a case's samples and the telemetry beside them raise, each told once."""
+    """Doubts that a case's samples and the telemetry beside them raise, each told once.
+
+    `long`: its rounds began without a warm-up.
+    """
     doubts = [
         _jump(times_ms),
         _outliers(times_ms, rounds),
-        _slow_first(times_ms, rounds),
+        _slow_first(times_ms, rounds, SLOW_FIRST_LONG if long else SLOW_FIRST),
         _too_short(times_ms, timer),
     ]
     doubts += [_drift(times_ms, rounds, blocks), _power_cap(blocks)]
@@ -118,13 +128,13 @@ def _outliers(times_ms: Sequence[float], rounds: Sequence[int]) -> str:
     return Doubt.OUTLIERS.told(f"{far} of {len(times_ms)} samples are far from the median")
 
 
-def _slow_first(times_ms: Sequence[float], rounds: Sequence[int]) -> str:
+def _slow_first(times_ms: Sequence[float], rounds: Sequence[int], limit: float) -> str:
     split = [part for part in parts(times_ms, rounds) if len(part) > 1]
     if not split:
         return ""
     first = median([part[0] for part in split])
     rest = median([time_ms for part in split for time_ms in part[1:]])
-    if first <= SLOW_FIRST * rest:
+    if first <= limit * rest:
         return ""
     return Doubt.FIRST_RUN_SLOW.told(f"first samples take {first / rest:.2f} times the others")
 

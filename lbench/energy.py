@@ -5,15 +5,16 @@ another at least `WINDOW_S` and `STEPS` steps later, and energy and calls are co
 the card draws with nothing running, found the same way once a process, is subtracted and kept beside it.
 Inputs of short calls then lie in the L2: this is the energy of work in a stream, not of a cold call. Of calls
 longer than `LONG_S` one is enough: the counter is read at its step before the call and at the one after it.
+So are the samples of a long call weighed, which then needs no call for its energy alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 WINDOW_S = 0.5
 STEPS = 5
@@ -26,6 +27,7 @@ SETTLE_S = 0.2
 STUCK_S = 0.5
 """A counter that has not moved for so long is none."""
 
+T = TypeVar("T")
 Counter = Callable[[], float]
 """Joules since the driver was loaded."""
 _idle_w: dict[str, float | None] = {}
@@ -53,10 +55,8 @@ def per_call(
     `call_s` is about how long a call takes. Returns at once on a CPU.
     """
     counter = counter or counter_of(device)
-    if counter is None:
-        return {}
-    idle_w = _idle_power(counter, device)
-    if idle_w is None:
+    idle_w = idle_power(device, counter)
+    if counter is None or idle_w is None:
         return {}
 
     def work() -> int:
@@ -70,9 +70,49 @@ def per_call(
         span = _around(counter, work)
     else:
         span = _between_steps(counter, work, window_s, patience_s=STUCK_S + 3 * call_s)
-    if span is None:
+    return {} if span is None else _told(*span, idle_w)
+
+
+def weighed(
+    work: Callable[[], T], device: str, calls_of: Callable[[T], int], *, counter: Counter | None = None
+) -> tuple[T, dict[str, float]]:
+    """What `work` returned, and the energy of the calls in it, as `per_call` tells it.
+
+    `calls_of` says how many there were. What goes on between them is counted in. Empty where all of it is
+    shorter than a window.
+    """
+    counter = counter or counter_of(device)
+    idle_w = idle_power(device, counter)
+    if counter is None or idle_w is None:
+        return work(), {}
+    returned: list[T] = []
+
+    def counted() -> int:
+        returned.append(work())
+        _wait(device)
+        return calls_of(returned[0])
+
+    span = _around(counter, counted)
+    result = returned[0] if returned else work()
+    if span is None or span[1].at_s - span[0].at_s < WINDOW_S:
+        return result, {}
+    return result, _told(*span, idle_w)
+
+
+def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The energy of a call over several windows; empty where one of them has none."""
+    if not parts or not all(parts):
         return {}
-    first, last = span
+    calls = sum(part["calls"] for part in parts)
+    return {
+        **parts[0],
+        "joules_per_call": sum(part["joules_per_call"] * part["calls"] for part in parts) / calls,
+        "window_s": round(sum(part["window_s"] for part in parts), 4),
+        "calls": calls,
+    }
+
+
+def _told(first: _Mark, last: _Mark, idle_w: float) -> dict[str, float]:
     calls, seconds = last.calls - first.calls, last.at_s - first.at_s
     joules = (last.joules - first.joules - idle_w * seconds) / calls
     return {
@@ -102,8 +142,11 @@ def counter_of(device: str) -> Counter | None:
     return None
 
 
-def _idle_power(counter: Counter, device: str) -> float | None:
-    """Watts with the context open and nothing running, measured once a process."""
+def idle_power(device: str, counter: Counter | None = None) -> float | None:
+    """Watts with the context open and nothing running, measured once a process; None without a counter."""
+    counter = counter or counter_of(device)
+    if counter is None:
+        return None
     if device not in _idle_w:
         _wait(device)
         time.sleep(SETTLE_S)

@@ -1,13 +1,8 @@
-"""One case in the hands of a worker: prepared once (compiled, verified), then sampled round by round.
-
-Between the rounds nothing of a case is kept but what its libraries have compiled: every round makes the
-inputs anew, so that the memory belongs to the backend whose turn it is.
-"""
+"""One case in the hands of a worker: compiled, verified and described once, before its rounds of samples."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 from lbench import telemetry
 from lbench.case import Case
 from lbench.compilation import Compilations
-from lbench.doubts import Doubt
 from lbench.protocol import Protocol
 from lbench.statistics import median
 from lbench.telemetry import Telemetry
-from lbench.timers import Turn, clock_for
 
 if TYPE_CHECKING:
+    from lbench.attest import Kernels
     from lbench.clock import Clock
-
-MOST_WARM_UPS = 5
-"""Warm-up is repeated until nothing is compiled in it, so often at the most."""
 
 Outcome = dict[str, Any]
 """Fields of a row: verdict, reason, times_ms, enqueue_us, first_call_s, verify_s, memory, errors ..."""
@@ -60,6 +51,8 @@ class Process:
     compilations: Compilations = field(default_factory=Compilations)
     prepared: set[str] = field(default_factory=set)
     """Keys of the cases that have been called in it."""
+    segments: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of long cases by key: what their calls left in the allocator's cache; rounds begin with it."""
     _telemetry: dict[str, Telemetry] = field(default_factory=dict)
 
     def is_new_to(self, backend: str) -> bool:
@@ -107,14 +100,15 @@ def prepare(
     before = compilations.variants
     cold = process.is_new_to(case.backend)
     work, clock = built(workload.build_mixer, case, device, process)
-    call_s = verified(work, clock, device, process, outcome, limits)
+    long_s = (protocol or Protocol()).stopping.long_s
+    call_s, kernels = verified(work, clock, device, process, outcome, limits, long_s)
     if outcome["verdict"] != "ok":
         return
     if protocol is not None:
         with stages.enter("timing of the host", "warm_up"):
             describe_call(work, device, protocol, call_s, outcome)
         outcome["compile"] = compiled(outcome, cold, compilations.variants - before)
-    attest_and_weigh(work, device, protocol, process, outcome)
+    attest_and_weigh(work, device, protocol, process, outcome, kernels)
 
 
 def verified(
@@ -124,10 +118,12 @@ def verified(
     process: Process,
     outcome: Outcome,
     limits: Mapping[str, Mapping[str, float]],
-) -> float:
+    long_s: float,
+) -> tuple[float, Kernels]:
     """Calls a workload three times, for its verdict and its ledger; how long the last call took, in seconds.
 
-    The result of one call alone is alive at a time.
+    The result of one call alone is alive at a time. Where a call is longer than `long_s` the kernels of the
+    last one come too, so that none is made for them alone.
     """
     from lbench import attest, repeats
     from lbench.comparison import Error
@@ -141,17 +137,18 @@ def verified(
         del result
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = take_ledger(work, device)
+    may_be_long = stages.spent["memory"] > long_s
     with stages.enter("verification", "verify"):
         second = attest.digest(work.outputs(result))
         del result
         outcome["inputs_id"] = attest.inputs_id(work)
-        again = attest.call_again(work, second, device)
+        again = attest.call_again(work, second, device, attest.kernels_seen(device) if may_be_long else None)
         outcome["deterministic"] = again.deterministic
         verification = first.with_later(work, again)
         clock.wait()
     outcome["verify_s"] = stages.spent["verify"]
     outcome |= verification.as_dict()
-    return again.call_s
+    return again.call_s, tuple(again.watched or ()) if again.call_s > long_s else ()
 
 
 def built(build: Callable[[Case, str], Any], case: Case, device: str, process: Process) -> tuple[Any, Clock]:
@@ -183,27 +180,39 @@ def compiled(outcome: Outcome, cold: bool, variants: int) -> dict[str, float]:
 
 
 def attest_and_weigh(
-    work: Any, device: str, protocol: Protocol | None, process: Process, outcome: Outcome
+    work: Any,
+    device: str,
+    protocol: Protocol | None,
+    process: Process,
+    outcome: Outcome,
+    seen: Kernels = (),
 ) -> None:
-    """Which kernels ran, and where they are the right ones and something is timed, the energy of a call."""
-    from lbench import attest, energy
+    """Which kernels ran, and where they are the right ones and something is timed, the energy of a call.
+
+    `seen` are kernels that a call for another purpose showed. A long call is weighed while it is sampled.
+    """
+    from lbench import attest, energy, memory
 
     with process.stages.enter("attestation", "attest"):
-        outcome["kernels"], reason = attest.what_ran(work, device)
+        outcome["kernels"], reason = attest.what_ran(work, device, seen)
     if reason:
         outcome |= {"verdict": "wrong", "reason": reason}
     elif protocol is not None:
         with process.stages.enter("the energy window", "energy"):
-            outcome["energy"] = energy.per_call(work.call, device, outcome["call_s"])
+            if protocol.stopping.is_long(outcome["call_s"]):
+                energy.idle_power(device)
+                process.segments[work.case.key] = memory.free_segments(device)
+            else:
+                outcome["energy"] = energy.per_call(work.call, device, outcome["call_s"])
 
 
 def describe_call(work: Any, device: str, protocol: Protocol, at_most_s: float, outcome: Outcome) -> None:
-    """How long a call takes, and the host to enqueue it; a very slow one is not called once more."""
+    """How long a call takes, and the host to enqueue it; a long one is not called once more."""
     from lbench import timing
     from lbench.clock import clock_of
 
     stopping = protocol.stopping
-    if at_most_s > stopping.very_slow_s:
+    if stopping.is_long(at_most_s):
         outcome |= {"call_s": at_most_s, "enqueue_us": (), "enqueue_s": 0.0}
         return
     clock = clock_of(device, cold=protocol.l2 == "cold")
@@ -214,40 +223,3 @@ def describe_call(work: Any, device: str, protocol: Protocol, at_most_s: float, 
         clock.prepare(enqueue_s)
         call_s = median([reading.time_ms for reading in clock.read(work.call, 3)]) * 1e-3
     outcome |= {"call_s": max(call_s, 1e-6), "enqueue_us": enqueue_us, "enqueue_s": enqueue_s}
-
-
-def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, process: Process) -> Outcome:
-    """Takes one round of samples: times_ms, blocks, discarded, doubts, and the protocol as it was.
-
-    In a process that has not had the case before it is compiled first.
-    """
-    from lbench import timing, workload
-
-    stages, compilations = process.stages, process.compilations
-    with stages.enter(f"the set-up of round {turn.number + 1}", "build"):
-        work = workload.build(case, device)
-    if case.key not in process.prepared:
-        with stages.enter("the first call of a new worker", "compile"):
-            work.call()
-        process.prepared.add(case.key)
-    with stages.enter(f"the warm-up of round {turn.number + 1}", "warm_up"):
-        clock, resolved, doubts = clock_for(work, device, protocol, turn)
-        sample_s = turn.call_s * resolved.calls_per_sample + clock.between_s
-        for _ in range(MOST_WARM_UPS):
-            ready = compilations.variants
-            timing.warm_up(work.call, clock, protocol.stopping, sample_s)
-            if compilations.variants == ready:
-                break
-        clock.wait()
-    part = protocol.stopping.share(len(turn.seen), turn.spent_s, turn.number, turn.call_s)
-    ready = compilations.variants
-    with stages.enter(f"round {turn.number + 1}", "sampling"):
-        taken = timing.take(
-            work.call, clock, part, sample_s=sample_s, seen=turn.seen, telemetry=process.telemetry(device)
-        )
-    if compilations.variants > ready:
-        doubts.append(Doubt.FIRST_RUN_SLOW.told("a kernel was compiled between samples"))
-    outcome = dataclasses.asdict(taken)
-    if turn.call_s <= protocol.stopping.very_slow_s:
-        del outcome["enqueue_us"]  # the host was timed when the case was prepared
-    return outcome | {"doubts": [*taken.doubts, *doubts], "protocol": resolved.as_dict()}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,11 @@ def take_ledger(work: Any, device: str) -> tuple[Any, dict[str, int]]:
 def watched(call: Callable[[], Any], device: str) -> tuple[Any, Use]:
     """Calls: what it returned, and what it did to the memory."""
     return _watched_cuda(call) if device.startswith("cuda") else _watched_cpu(call)
+
+
+def slows_calls(device: str) -> bool:
+    """Whether a call takes longer where its memory is watched: a profiler does it on a CPU."""
+    return not device.startswith("cuda")
 
 
 def _watched_cuda(call: Callable[[], Any]) -> tuple[Any, Use]:
@@ -142,6 +148,32 @@ def give_back() -> None:
 
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
+
+
+def free_segments(device: str) -> tuple[int, ...]:
+    """Sizes of the segments that torch's allocator keeps though nothing lies in them; none on a CPU."""
+    if not device.startswith("cuda"):
+        return ()
+    import torch
+
+    index = torch.device(device).index or 0
+    return tuple(
+        segment["total_size"]
+        for segment in torch.cuda.memory_snapshot()
+        if segment["device"] == index
+        and segment["segment_type"] == "large"
+        and all(block["state"] == "inactive" for block in segment["blocks"])
+    )
+
+
+def reserve(segments: Sequence[int], device: str) -> None:
+    """Has torch's allocator take such segments, so that a call need not wait for the driver to give them."""
+    import torch
+
+    held = []
+    with suppress(torch.cuda.OutOfMemoryError):
+        for size in sorted(segments, reverse=True):
+            held.append(torch.empty(size, dtype=torch.uint8, device=device))
 
 
 def device_bytes(device: str) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lbench import floors
 from lbench.case import Case
 from lbench.durations import format_duration
-from lbench.prediction import CHECK_CALLS, extrapolated, gib, series_of
+from lbench.prediction import check_calls, extrapolated, gib, series_of
 from lbench.protocol import Stopping
 from lbench.results import Row
 from lbench.statistics import median
@@ -32,7 +32,7 @@ MEMORY_GUESS = 2.0
 MODEL_GUESS = 1.0
 """Of models both are told by their parts."""
 COMPILED_S = 40.0
-"""torch.compile around the blocks of a model, the first time a process meets it."""
+"""torch.compile around the blocks of a model, the first time a process meets them at so many tokens."""
 START_UP_S = {"cuda": 15.0, "cpu": 4.0}
 """Before the first case of a backend: its process, its packages, its kernels' compilation."""
 CASE_S = 1.0
@@ -70,6 +70,7 @@ class Plan:
         self._started_s: float | None = None
         self._promised: dict[str, float] = {}
         self._met: set[str] = set()
+        self._compiled: set[tuple[object, ...]] = set()
 
     def predict(self, case: Case, rows: Iterable[Row]) -> Prediction:
         """What `case` will take, given the rows there are."""
@@ -91,7 +92,7 @@ class Plan:
     def reason_to_skip(self, case: Case, rows: Iterable[Row]) -> str | None:
         """Why `case` does not fit into what is left of the budget; where it does, its time is set aside."""
         if self.budget_s is None:
-            self._met.add(case.backend)
+            self._let_in(case)
             return None
         if self._started_s is None:
             self._started_s = self._now()
@@ -101,8 +102,12 @@ class Plan:
             left = format_duration(max(left_s, 0.0))
             return f"predicted to take {prediction}; {left} of the {format_duration(self.budget_s)} are left"
         self._promised[case.key] = prediction.wall_s
-        self._met.add(case.backend)
+        self._let_in(case)
         return None
+
+    def _let_in(self, case: Case) -> None:
+        self._met.add(case.backend)
+        self._compiled.add(_compiled_for(case))
 
     def landed(self, case: Case) -> None:
         """The case has its row: the clock has what it took, so nothing is set aside for it any more."""
@@ -129,8 +134,11 @@ class Plan:
         if (seconds := extrapolated(later, case.seq_len)) is not None:
             return seconds
         alike = [rests[row.case.key] for row in timed if row.case.backend == case.backend]
-        first_s = COMPILED_S if case.compile == "on" else CASE_S
-        return max(statistics.median(alike or rests.values() or [first_s]), CHECK_CALLS * call_s)
+        calls_s = check_calls(call_s, self.stopping) * call_s
+        if alike or rests:
+            return max(statistics.median(alike or rests.values()), calls_s)
+        new = case.compile == "on" and _compiled_for(case) not in self._compiled
+        return max(CASE_S, calls_s) + COMPILED_S * new
 
     def _rest_of(self, row: Row) -> float:
         if row.spent:
@@ -167,6 +175,11 @@ def _ratio(case: Case, rows: list[Row], over: Callable[[Row], float], guess: flo
         if alike:
             return statistics.median(alike), basis
     return guess, "a first guess"
+
+
+def _compiled_for(case: Case) -> tuple[object, ...]:
+    """What a process compiles a model's blocks for: at any length a step's tokens are one row."""
+    return case.backend, case.model, case.body, case.pass_name, case.dtype, case.tokens
 
 
 def _guess(case: Case, of_mixers: float) -> float:

@@ -14,6 +14,8 @@ from lbench.statistics import median
 
 CHECK_CALLS = 4
 """Calls apart from warm-up and samples: the first, the ledger's, the verified one, the attested one."""
+LONG_CHECK_CALLS = 3
+"""Of long calls the verified one is attested too."""
 STEEPEST = 2.2
 """No mechanism here grows faster than quadratically; a noisy pair of short lengths must not say so."""
 
@@ -61,8 +63,13 @@ def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float
     verify_s = extrapolated(verified, case.seq_len) if len(verified) > 1 else sum(s for _, s in verified)
     if call_ms is None:
         return None
-    calls = stopping.calls(call_ms * 1e-3) + CHECK_CALLS
+    calls = stopping.calls(call_ms * 1e-3) + check_calls(call_ms * 1e-3, stopping)
     return calls * call_ms * 1e-3 + (verify_s or 0.0)
+
+
+def check_calls(call_s: float, stopping: Stopping) -> int:
+    """Calls of a case apart from warm-up and samples, where one takes so long."""
+    return LONG_CHECK_CALLS if stopping.is_long(call_s) else CHECK_CALLS
 
 
 def _related(shorter: Case, case: Case) -> bool:

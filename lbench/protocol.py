@@ -30,12 +30,18 @@ class Stopping:
     """Calls longer than this take `slow_least` samples at the least, in `slow_rounds`."""
     slow_least: int = 6
     slow_rounds: int = 3
+    long_s: float = 1.0
+    """Calls longer than this serve several purposes at once, and none is made only to warm up."""
     very_slow_s: float = 5.0
     """Calls longer than this take `very_slow_samples`, no more, in `very_slow_rounds`."""
     very_slow_samples: int = 5
     very_slow_rounds: int = 2
     warm_up_s: float = 0.05
-    """Unmeasured calls at the beginning of every round; one call where it is slow, none where very slow."""
+    """Unmeasured calls at the beginning of every round; one call where it is slow, none where it is long."""
+
+    def is_long(self, call_s: float) -> bool:
+        """Whether a call of that length is too dear to be made for one purpose alone."""
+        return call_s > min(self.long_s, self.very_slow_s)
 
     def least_samples(self, call_s: float) -> int:
         """The fewest samples for a call of that length."""
@@ -55,7 +61,7 @@ class Stopping:
 
     def warm_up_calls(self, call_s: float) -> int:
         """Unmeasured calls before the samples of a round."""
-        if call_s > self.very_slow_s:
+        if self.is_long(call_s):
             return 0
         return max(1, min(int(self.warm_up_s / call_s), 100))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbench import doubts
+from lbench import doubts, energy
 from lbench.case import Case
 from lbench.doubts import Doubt
 from lbench.protocol import Protocol
@@ -54,6 +54,8 @@ class Member:
     doubts: list[str] = field(default_factory=list)
     used: dict[str, Any] = field(default_factory=dict)
     """The protocol as the worker resolved it."""
+    energy: list[dict[str, float]] = field(default_factory=list)
+    """Of a long call, round by round."""
     spent: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -81,6 +83,8 @@ class Member:
         for reason, count in answer.get("discarded", {}).items():
             self.discarded[reason] = self.discarded.get(reason, 0) + count
         self.enqueue_us += answer.get("enqueue_us", ())
+        if "energy" in answer:
+            self.energy.append(answer["energy"])
         self.doubts += [doubt for doubt in answer.get("doubts", ()) if doubt not in self.doubts]
         self.used = answer.get("protocol", {})
 
@@ -95,13 +99,17 @@ class Member:
             "enqueue_us": tuple(self.prepared.get("enqueue_us") or self.enqueue_us),
             "doubts": self._all_doubts(),
         }
+        if self.energy:
+            fields["energy"] = energy.joined(self.energy)
         if self.twin is not None and self.twin.done:
             fields["twin"] = {"times_ms": self.twin.times_ms, "rounds": self.twin.rounds}
         return fields
 
     def _all_doubts(self) -> tuple[str, ...]:
         found = [*self.prepared.get("doubts", ()), *self.doubts]
-        found += doubts.of_samples(self.times_ms, self.rounds, self.blocks, self.used.get("timer", ""))
+        long = self.protocol.stopping.is_long(self.prepared["call_s"])
+        timer = self.used.get("timer", "")
+        found += doubts.of_samples(self.times_ms, self.rounds, self.blocks, timer, long=long)
         if self.prepared.get("deterministic") is False:
             found.append(Doubt.NOT_DETERMINISTIC.value)
         named: dict[str, str] = {}
@@ -110,15 +118,17 @@ class Member:
         return tuple(named.values())
 
 
-def with_twin(members: Sequence[Member]) -> list[Member]:
+def with_twin(members: Sequence[Member], has_pair: bool = False) -> list[Member]:
     """The members of a group, and the quickest of them once more: its A/A pair shows what noise alone does.
 
-    A single member has nobody to be compared with, and takes no twin.
+    A single member has nobody to be compared with, and takes no twin. Nor do long calls where the sweep
+    `has_pair` already, and very slow ones.
     """
     if len(members) < 2:
         return list(members)
     quickest = min(members, key=lambda member: member.prepared["call_s"])
-    if quickest.prepared["call_s"] > quickest.protocol.stopping.very_slow_s:
+    call_s, stopping = quickest.prepared["call_s"], quickest.protocol.stopping
+    if call_s > stopping.very_slow_s or (has_pair and stopping.is_long(call_s)):
         return list(members)
     quickest.twin = Member(
         case=quickest.case,

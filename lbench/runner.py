@@ -152,7 +152,8 @@ class Sweep:
                 yield self._keep(member)
             else:
                 members.append(member)
-        yield from self._turns(rotation.with_twin(members), starting)
+        has_pair = any(row.twin for row in self.rows.values())
+        yield from self._turns(rotation.with_twin(members, has_pair), starting)
         strange = self._strangers()
         for member in members:
             if member.done:

@@ -94,17 +94,17 @@ class Suite:
         )
         return dataclasses.replace(self, sweeps=sweeps)
 
-    def of_models(self, wanted: Collection[str]) -> Suite | None:
-        """The part of a suite of models that is about these; None where it is about none, or lacks one."""
-        given = [_values("model", sweep["model"]) for sweep in self.sweeps if "model" in sweep]
-        if not {*wanted} <= {name for names in given for name in names}:
-            return None
-        narrowed = (
-            {**sweep, "model": [name for name in _values("model", sweep["model"]) if name in wanted]}
+    def part(self, axis: str, wanted: Collection[Any]) -> Suite | None:
+        """The part of the suite that has these values of an axis; None where it lacks one of them."""
+        asked = {*_values(axis, list(wanted))}
+        narrowed = [
+            {**sweep, axis: kept}
             for sweep in self.sweeps
-            if "model" in sweep
-        )
-        return dataclasses.replace(self, sweeps=tuple(sweep for sweep in narrowed if sweep["model"]))
+            if axis in sweep and (kept := [one for one in _values(axis, sweep[axis]) if one in asked])
+        ]
+        if not asked <= {value for sweep in narrowed for value in sweep[axis]}:
+            return None
+        return dataclasses.replace(self, sweeps=tuple(narrowed))
 
     def cases(self, device: str) -> list[Case]:
         """All cases for `cuda` or `cpu`, each once, ordered by backend, pass and length."""

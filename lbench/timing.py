@@ -42,6 +42,10 @@ class Sample:
     """Samples thrown away by reason, unless they were most (`doubts`)."""
     doubts: tuple[str, ...] = ()
 
+    def calls(self) -> int:
+        """Samples taken, those that were thrown away included."""
+        return len(self.times_ms) + sum(self.discarded.values())
+
     @property
     def time_ms(self) -> float:
         """The median."""

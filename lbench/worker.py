@@ -20,9 +20,10 @@ from typing import Any
 from lbench import replay
 from lbench.backends.spec import Unsupported
 from lbench.case import Case
-from lbench.measurement import Outcome, Process, Stages, gpu_uuid, prepare, sample_round
+from lbench.measurement import Outcome, Process, Stages, gpu_uuid, prepare
 from lbench.model_measurement import prepare_model
 from lbench.protocol import Protocol, Stopping
+from lbench.sampling import sample_round
 from lbench.timers import Turn
 
 PR_SET_PDEATHSIG = 1

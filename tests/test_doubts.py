@@ -52,6 +52,17 @@ def test_first_samples_of_rounds_that_are_slow() -> None:
     assert "first run slow" in names(of_samples(times_ms, ROUNDS, [], "events"))
 
 
+@pytest.mark.parametrize(("slower", "told"), [(1.0, False), (1.03, True)])
+def test_of_long_calls_that_nothing_warmed_up_less_is_slow(slower: float, told: bool) -> None:
+    times_ms = [
+        3000 * time_ms * (slower if index % 2 == 0 else 1.0) for index, time_ms in enumerate(steady())
+    ]
+    for count, rounds in ((4, [0, 2]), (2, [0])):
+        assert not of_samples(times_ms[:count], rounds, [], "events")
+        found = names(of_samples(times_ms[:count], rounds, [], "events", long=True))
+        assert found == ({"first run slow"} if told else set())
+
+
 def test_rounds_that_drift_apart_and_a_slowdown_halfway_of_one_round() -> None:
     times_ms = [time_ms * (1.2 if index >= 60 else 1.0) for index, time_ms in enumerate(steady())]
     assert names(of_samples(times_ms, ROUNDS, [], "events")) == {"clock drift"}

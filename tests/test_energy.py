@@ -100,3 +100,52 @@ def test_a_driver_that_goes_away_is_no_energy(card: Card) -> None:
         return card.counter()
 
     assert energy.per_call(card.call, "fake", card.call_s, counter=counter) == {}
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5])
+@pytest.mark.parametrize("step_s", [0.001, 0.02, 0.1])
+def test_work_is_weighed_while_it_is_done_once(card: Card, calls: int, step_s: float) -> None:
+    card.call_s, card.step_s = 1.5, step_s
+    done: list[float] = []
+
+    def work() -> list[float]:
+        for _ in range(calls):
+            card.call()
+            done.append(card.now_s)
+        return done
+
+    returned, found = energy.weighed(work, "fake", len, counter=card.counter)
+    assert returned is done
+    assert len(done) == found["calls"] == calls
+    assert found["joules_per_call"] == pytest.approx((BUSY_W - IDLE_W) * card.call_s, rel=0.05)
+    assert found["window_s"] >= calls * card.call_s
+
+
+@pytest.mark.parametrize("stands_still_at", [0.0, 0.5, 0.74, 1.5])
+def test_work_is_done_once_whatever_the_counter_does(card: Card, stands_still_at: float) -> None:
+    card.call_s = 1.5
+    done: list[int] = []
+
+    def counter() -> float:
+        return card.counter() if card.now_s < stands_still_at else 5.0
+
+    def work() -> None:
+        card.call()
+        done.append(1)
+
+    assert energy.weighed(work, "fake", lambda _: 1, counter=counter) == (None, {})
+    assert done == [1]
+
+
+def test_windows_are_joined_by_their_calls() -> None:
+    one = {"joules_per_call": 300.0, "idle_w": 80.0, "window_s": 2.0, "calls": 1}
+    other = {**one, "joules_per_call": 330.0, "window_s": 4.0, "calls": 2}
+    joined = {"joules_per_call": 320.0, "idle_w": 80.0, "window_s": 6.0, "calls": 3}
+    assert energy.joined([one, other]) == joined
+    assert energy.joined([one]) == one
+    assert energy.joined([one, {}]) == energy.joined([]) == {}
+
+
+def test_what_is_shorter_than_a_window_has_no_energy(card: Card) -> None:
+    card.call_s = 0.3
+    assert energy.weighed(card.call, "fake", lambda _: 1, counter=card.counter) == (None, {})

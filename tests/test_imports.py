@@ -40,7 +40,7 @@ LAYERS = (
     {"verify", "frame", "rotation", "crew", "timers", "replay", "folders", "plan", "follow"},
     {"repeats"},
     {"measurement", "device", "model_check"},
-    {"profiling", "model_measurement"},
+    {"profiling", "model_measurement", "sampling"},
     {"worker", "doctor", "report", "gates"},
     {"runner", "plot", "export", "crossover"},
     {"validate", "page", "claims", "pytest_plugin"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import make_row
 
+from lbench import models
 from lbench.durations import format_duration, parse_duration
 from lbench.errors import UsageError
-from lbench.plan import Plan
+from lbench.plan import COMPILED_S, START_UP_S, Plan
 from lbench.protocol import Stopping
 
 STOPPING = Stopping(budget_s=1.0)
@@ -74,6 +77,35 @@ def test_longer_is_never_predicted_to_take_less(power: int, known: int) -> None:
     shorter, longer = (plan_of().predict(case_at(1024 << p), rows) for p in (power, power + 1))
     assert shorter.wall_s <= longer.wall_s
     assert shorter.memory_bytes <= longer.memory_bytes
+
+
+def test_a_long_call_is_predicted_to_be_made_for_its_samples_and_three_times_beside() -> None:
+    case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
+    case = dataclasses.replace(case, seq_len=65536, batch=2)
+    for long_s, beside in ((100.0, 4 + Stopping().slow_rounds), (1.0, 3)):
+        stopping = Stopping(long_s=long_s)
+        prediction = Plan(stopping, 3000.0).predict(case, [])
+        assert 1.0 < prediction.call_s < stopping.very_slow_s
+        calls = (prediction.wall_s - START_UP_S["cuda"]) / prediction.call_s
+        assert calls == pytest.approx(stopping.slow_least + beside)
+
+
+def test_compilation_is_predicted_once_a_backend_and_step() -> None:
+    first, other = (
+        dataclasses.replace(
+            models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda"),
+            seq_len=length,
+            batch=32768 // length,
+            compile="on",
+        )
+        for length in (1024, 2048)
+    )
+    plan = plan_of()
+    before = plan.predict(other, []).wall_s
+    plan.reason_to_skip(first, [])
+    assert before - plan.predict(other, []).wall_s == pytest.approx(COMPILED_S + START_UP_S["cuda"])
+    longer = dataclasses.replace(other, batch=64)
+    assert plan.predict(longer, []).wall_s > COMPILED_S
 
 
 def test_without_a_budget_everything_fits() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rows import make_row
 
 from lbench.case import Case
-from lbench.prediction import CHECK_CALLS, predicted_memory_bytes, predicted_wall_s, reason_to_skip
+from lbench.prediction import check_calls, predicted_memory_bytes, predicted_wall_s, reason_to_skip
 from lbench.timing import Stopping
 
 STOPPING = Stopping()
@@ -36,7 +36,8 @@ def test_a_power_law_is_continued(exponent: float) -> None:
     rows = series(exponent)
     wall_s = predicted_wall_s(case_at(65536), rows, STOPPING)
     call_s = 0.1 * 64**exponent * 1.0045  # the median of a row's samples
-    assert wall_s == pytest.approx((STOPPING.calls(call_s) + CHECK_CALLS) * call_s + 0.1, rel=1e-6)
+    calls = STOPPING.calls(call_s) + check_calls(call_s, STOPPING)
+    assert wall_s == pytest.approx(calls * call_s + 0.1, rel=1e-6)
 
 
 def test_what_the_first_case_of_a_process_spent_on_verification_is_not_taken_to_grow() -> None:

@@ -63,6 +63,8 @@ def test_the_quickest_has_a_twin_and_a_lone_member_none() -> None:
     assert members[1].twin is taking[2]
     assert rotation.with_twin([member("alone")])[0].twin is None
     assert len(rotation.with_twin([member("a", 6.0), member("b", 7.0)])) == 2
+    for call_s, has_pair, count in ((0.9, True, 3), (1.1, False, 3), (1.1, True, 2)):
+        assert len(rotation.with_twin([member("a", call_s), member("b", 7.0)], has_pair)) == count
 
 
 def test_the_noise_floor_is_told_from_the_twins() -> None:

@@ -108,14 +108,22 @@ def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
 
 
 def chosen(suite: str | None, axes: dict[str, Any], kind: str) -> Suite:
-    """The suite with its axes replaced; of a named suite of models, --model takes the part it asks for."""
+    """The suite with its axes replaced.
+
+    Of a named suite of models, --model takes the part it asks for, and of that part the other flags the
+    values that it has.
+    """
     from lbench import suite as suites
 
     base = suites.load(suite or default_suite(axes, kind))
-    part = base.of_models(axes["model"]) if suite and "model" in axes else None
+    part = base.part("model", axes["model"]) if suite and "model" in axes else None
     if part is None:
         return base.override(axes)
     left = {name: value for name, value in axes.items() if name != "model"}
+    for axis in list(left):
+        if narrowed := part.part(axis, left[axis]):
+            part = narrowed
+            del left[axis]
     fitting = _by_mixer(part, left.get("backend", []))
     if fitting is not None:
         part, left = fitting, {name: value for name, value in left.items() if name != "backend"}

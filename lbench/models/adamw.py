@@ -41,6 +41,13 @@ class AdamW:
         """What the moments take."""
         return sum(2 * m.numel() * m.element_size() for m, _ in self.moments)
 
+    def forget(self) -> None:
+        """As before the first step; the parameters stay as they are."""
+        self._steps = 0
+        for pair in self.moments:
+            for moment in pair:
+                moment.zero_()
+
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Moves every parameter by its gradient."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -35,13 +36,15 @@ class Meter:
         else:
             self._marks.append((begins, time.perf_counter()))
 
-    def measure(self, call: Callable[[], Any]) -> tuple[float, float]:
-        """One call with the meter on: milliseconds within mixers, and of the call."""
+    @contextlib.contextmanager
+    def running(self) -> Iterator[dict[str, float]]:
+        """The meter is on; what it is given then holds, once left, mixer_ms and metered_ms (of all of it)."""
+        found: dict[str, float] = {}
         self._marks.clear()
         self.on = True
         try:
             self.note(True)
-            call()
+            yield found
             self.note(False)
         finally:
             self.on = False
@@ -55,7 +58,7 @@ class Meter:
             elif begun is not None:
                 within += self._ms(begun, mark)
                 begun = None
-        return within, self._ms(first, last)
+        found |= {"mixer_ms": within, "metered_ms": self._ms(first, last)}
 
     def _ms(self, start: Any, end: Any) -> float:
         return float(start.elapsed_time(end)) if self._cuda else (end - start) * 1e3

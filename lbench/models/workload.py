@@ -59,6 +59,26 @@ class ModelWorkload:
         (first, *_), _ = result
         return {"loss" if self.case.pass_name == "train" else "logits": first}
 
+    def traces(self, result: Any) -> dict[str, Tensor]:
+        """What tells one call's arithmetic from another's: its outputs; of a first step the gradients too.
+
+        The first moments are the gradients times a constant, as they began at zero.
+        """
+        moments = self.optimizer.moments if self.optimizer else ()
+        return self.outputs(result) | {f"moment {i}": first for i, (first, _) in enumerate(moments)}
+
+    def begin_again(self) -> None:
+        """Training stands where it did before its first step: weights drawn again, moments zero."""
+        if self.optimizer is None:
+            return
+        dtype, device = dtype_of(self.case), self.decoder.parameters[0].device
+        top, blocks = draw(self.decoder.model, self.case.seed, device, dtype)
+        drawn = [*top.values(), *(tensor for block in blocks for tensor in block.values())]
+        with torch.no_grad():
+            for parameter, tensor in zip(self.decoder.parameters, drawn, strict=True):
+                parameter.copy_(tensor)
+        self.optimizer.forget()
+
     def ledger(self, device: str) -> tuple[Any, dict[str, int]]:
         """Calls it once: what it returned, and bytes by what they were for.
 

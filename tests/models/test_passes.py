@@ -279,6 +279,27 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
     assert other.backend == "gla_fla_chunk"
 
 
+def test_flags_take_of_a_models_part_what_it_has_and_replace_what_it_has_not():
+    """So that a sitting measures some lengths of a suite, and none that is not in it."""
+    from lbench.cli.axes import chosen
+
+    whole = {case.key for case in suite.load("models-train").cases("cuda")}
+    both = {"model": ["tnl-1b", "llama-1b"]}
+    for flags in (
+        {"seq": ["1k,64k,80k"]},
+        {"backend": ["lightning_triton", "flash_attn2"], "seq": ["2k..128k"]},
+        {"backend": ["lightning_fla_chunk"]},
+        {"batch": ["1"]},
+    ):
+        cases = chosen("models-train", both | flags, "cuda").cases("cuda")
+        assert {case.key for case in cases} < whole
+        assert {case.backend for case in cases} <= {*flags.get("backend", [one.backend for one in cases])}
+    decoding = chosen("models-serve", {"model": ["tnl-7b"], "pass": ["decode"]}, "cuda").cases("cuda")
+    assert {case.key for case in decoding} < {case.key for case in suite.load("models-serve").cases("cuda")}
+    other = chosen("models-train", both | {"seq": ["3k"], "tokens": ["96k"]}, "cuda").cases("cuda")
+    assert {(case.seq_len, case.tokens) for case in other} == {(3072, 98304)}
+
+
 def test_a_flat_training_speed_passes_the_gate_of_its_suite(cli, tmp_path):
     """A step is bound by arithmetic: its share of the memory floor is no reason to fail it."""
     chosen = suite.load("models-train")
