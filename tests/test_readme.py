@@ -35,6 +35,26 @@ def test_the_page_holds_the_kept_rows() -> None:
         assert list(unpacked(columns[column])) == rows[column].tolist(), "make the page again: lbench report"
 
 
+def test_why_backends_differ_is_what_their_kept_profiles_say(cli) -> None:
+    text = README.read_text()
+    folder = ROOT / "results" / "profiles-h100-2026-11-23"
+    said = {}
+    for backend in ("lightning_triton", "lightning_fla_chunk", "lightning_authors"):
+        code, said[backend], err = cli("profile", "--reparse", folder / backend)
+        assert (code, err) == (0, "")
+        call, moved = (
+            re.search(pattern, said[backend])
+            for pattern in (r"([\d.]+) ms a call", r"must move, ([\d.]+) GB did")
+        )
+        assert call is not None
+        assert f"{call[1]} ms" in text
+        assert moved is not None
+        assert f"{moved[1]} GB" in text
+    told = "16 blocks leave 116 of 132 multiprocessors without work"
+    assert told in re.sub(r"\s+", " ", said["lightning_authors"])
+    assert "runs 16 blocks, one a head, and leaves 116 of 132 multiprocessors without work" in text
+
+
 def test_every_figure_and_link_is_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
         if "://" not in target:

@@ -107,7 +107,7 @@ def _roofs(ax: Axes, panel: Panel) -> None:
         # Beside the upper part of the slope, where no point can lie.
         y = low * (min(high, roof.matrix_tflop_s if roof.matrix_tflop_s > 0 else high) / low) ** 0.9
         told = f"copy\n{roof.bandwidth_gb_s / 1e3:.3g} TB/s"
-        ax.annotate(told, (y * 1e3 / roof.bandwidth_gb_s, y), xytext=(-9, 2), va="center", **style)
+        ax.annotate(told, (y * 1e3 / roof.bandwidth_gb_s, y), xytext=(-4, 1), va="bottom", **style)
     if not math.isnan(roof.matrix_tflop_s):
         told = f"matrix product {roof.matrix_tflop_s:.3g} TFLOP/s"
         ax.annotate(told, (across[-1], roof.matrix_tflop_s), xytext=(-2, 3), va="bottom", **style)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 WIDEST_NAME = 44
 LEAST_NAME = 16
-"""A name is cut to this before a column is left out."""
+"""A name is cut to this, and no further than names differ, before a column is left out."""
 BETWEEN = 2
 """Blanks that the table puts behind a column."""
 FOLDED = ("configuration", "waits for", "call site", "of")
@@ -47,8 +47,16 @@ class PlainTable:
         """The width that a column must have: a name may be cut, and words go on below."""
         widest = self._widest(number)
         if number == 0:
-            return min(widest, LEAST_NAME)
+            return self._least_name(widest)
         return min(widest, max(len(self._head[number]), LEAST_NAME)) if self._folds(number) else widest
+
+    def _least_name(self, widest: int) -> int:
+        """The width at which names that differ still do, the sign of a cut included."""
+        names = {line for row in self._rows for line in str(row[0]).splitlines()[:1]}
+        for width in range(min(widest, LEAST_NAME), min(widest, WIDEST_NAME)):
+            if len({name if len(name) <= width else name[: width - 1] for name in names}) == len(names):
+                return width
+        return min(widest, WIDEST_NAME)
 
     def _widest(self, number: int) -> int:
         cells = [self._head[number], *(str(row[number]) for row in self._rows)]
@@ -61,7 +69,7 @@ class PlainTable:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for number, name in enumerate(self._head[:shown]):
             if number == 0:
-                width = min(self._widest(0), WIDEST_NAME, max(for_names, LEAST_NAME))
+                width = min(self._widest(0), WIDEST_NAME, max(for_names, self._least(0)))
                 table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
             elif self._folds(number):
                 table.add_column(name, overflow="fold")

@@ -1,7 +1,7 @@
 """Makes the excerpt of the recorded H100 rows that the tests of gates judge: `python tests/gates/excerpt.py`.
 
-`excerpt.sha256` beside it holds the digest of every file, `gate.sha256` those of a run of the suite of our own
-gate, which is judged whole: a verdict stands on rows that nobody altered.
+`excerpt.sha256` beside it holds the digest of every file, `gate.sha256` those of a run of our gate's suite.
+A verdict stands on rows that nobody altered.
 """
 
 from __future__ import annotations
