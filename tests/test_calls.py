@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
+from interpreter import told_of_calls
 from models.tiny import case_of
 
 from lbench import attest, energy, memory, models, results, worker
@@ -95,19 +96,15 @@ def counted() -> Iterator[Counter[str]]:
     """Calls of workloads within it by their purpose, told by the interpreter itself."""
     found: Counter[str] = Counter()
 
-    def watch(frame: Any, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_qualname in CALLED:
+    def tell(frame: FrameType) -> None:
+        if frame.f_code.co_qualname in CALLED:
             stage = worker._process.stages.name
             inside_checks = worker._process.stages.spent.get("compile") is None and stage == "verification"
             if not inside_checks:  # the mixers of a model, and limits of errors, are no calls of the case
                 found[PURPOSES.get(stage, stage.rstrip(" 0123456789"))] += 1
 
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
+    with told_of_calls(tell):
         yield found
-    finally:
-        sys.setprofile(before)
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interpreter import told_of_calls
 
 from lbench import verify
 from lbench.case import Case
@@ -102,16 +103,12 @@ def counted() -> Iterator[list[str]]:
     """Every call of `verify.verify` within it, told by the interpreter itself."""
     seen: list[str] = []
 
-    def watch(frame: Any, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is verify.verify.__code__:
+    def tell(frame: FrameType) -> None:
+        if frame.f_code is verify.verify.__code__:
             seen.append(frame.f_code.co_name)
 
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
+    with told_of_calls(tell):
         yield seen
-    finally:
-        sys.setprofile(before)
 
 
 @pytest.mark.parametrize("pass_name", ["fwd", "bwd", "fwdbwd"])
