@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lbench import telemetry
 from lbench.case import Case
 from lbench.compilation import Compilations
-from lbench.protocol import Protocol
+from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median
 from lbench.telemetry import Telemetry
 
@@ -100,8 +100,8 @@ def prepare(
     before = compilations.variants
     cold = process.is_new_to(case.backend)
     work, clock = built(workload.build_mixer, case, device, process)
-    long_s = (protocol or Protocol()).stopping.long_s
-    call_s, kernels = verified(work, clock, device, process, outcome, limits, long_s)
+    stopping = (protocol or Protocol()).stopping
+    call_s, kernels = verified(work, clock, device, process, outcome, limits, stopping)
     if outcome["verdict"] != "ok":
         return
     if protocol is not None:
@@ -118,12 +118,12 @@ def verified(
     process: Process,
     outcome: Outcome,
     limits: Mapping[str, Mapping[str, float]],
-    long_s: float,
+    stopping: Stopping,
 ) -> tuple[float, Kernels]:
     """Calls a workload three times, for its verdict and its ledger; how long the last call took, in seconds.
 
-    The result of one call alone is alive at a time. Where a call is longer than `long_s` the kernels of the
-    last one come too, so that none is made for them alone.
+    The result of one call alone is alive at a time. Where calls are long by `stopping` the kernels of
+    the last one come too, so that none is made for them alone.
     """
     from lbench import attest, repeats
     from lbench.comparison import Error
@@ -137,7 +137,7 @@ def verified(
         del result
     with stages.enter("the memory pass", "memory"):
         result, outcome["memory"] = take_ledger(work, device)
-    may_be_long = stages.spent["memory"] > long_s
+    may_be_long = stopping.is_long(stages.spent["memory"])
     with stages.enter("verification", "verify"):
         second = attest.digest(work.outputs(result))
         del result
@@ -148,7 +148,7 @@ def verified(
         clock.wait()
     outcome["verify_s"] = stages.spent["verify"]
     outcome |= verification.as_dict()
-    return again.call_s, tuple(again.watched or ()) if again.call_s > long_s else ()
+    return again.call_s, tuple(again.watched or ()) if stopping.is_long(again.call_s) else ()
 
 
 def built(build: Callable[[Case, str], Any], case: Case, device: str, process: Process) -> tuple[Any, Clock]:
@@ -189,7 +189,8 @@ def attest_and_weigh(
 ) -> None:
     """Which kernels ran, and where they are the right ones and something is timed, the energy of a call.
 
-    `seen` are kernels that a call for another purpose showed. A long call is weighed while it is sampled.
+    `seen` are kernels that a call for another purpose showed. A long call is weighed while it is sampled, in
+    rounds that begin with the memory its calls have left.
     """
     from lbench import attest, energy, memory
 

@@ -91,8 +91,7 @@ class _Calls:
         """
         from lbench.memory import slows_calls
 
-        long_s = self.stopping.long_s
-        watched = self.outcome["first_call_s"] > long_s and not slows_calls(self.device)
+        watched = self.stopping.is_long(self.outcome["first_call_s"]) and not slows_calls(self.device)
         digest, call_s = self._ledger(watched)
         deterministic = digest == first
         if not deterministic or not self.metered:
