@@ -115,12 +115,15 @@ def compute_walk(
         state = gl.zeros([D, HALF], gl.float32, acc)
         if (present != 0) & ((first == 0) | (inside & (share[4] < 0))):
             state = gl.load(source + state_offsets(PART * HALF, HALF, D, E, TRANSPOSED, acc)) * factor
+        # Blocks of a warm-up are whole, so that all are weighed alike: by weights that stay in registers.
+        rate = load_rate(slopes_ptr, head)
+        weights = gl.exp2(rate * (BLOCK_T - 1 - j_operand).to(gl.float32))
+        decay = gl.exp2(rate * BLOCK_T)
         for _ in range(first, begin, BLOCK_T):
             slot = wait_for(full, step, STAGES, 0)
             k = k_tiles.index(slot).permute((1, 0)).load(operand)  # [D, T]
-            rate = load_rate(slopes_ptr, head)
-            k = weigh(k, BLOCK_T, BLOCK_T - 1 - j_operand, rate, j_operand)
-            state = warpgroup_mma(k, v_tiles.index(2 * slot + PART), state * gl.exp2(rate * BLOCK_T))
+            k = (k.to(gl.float32) * weights[None, :]).to(dtype)
+            state = warpgroup_mma(k, v_tiles.index(2 * slot + PART), state * decay)
             mbarrier.arrive(empty.index(slot), count=1)
             step += 1
         state_tile.store(state.to(dtype))

@@ -34,7 +34,7 @@ LEAST_LIMIT = 5376
 FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fill so much of it
 # A token of warm-up reads two tensors where a token of a walk moves four, and costs more than half as much:
 # a program that waits for memory waits nearly as long for a block of two tensors as for one of four (LOG.md).
-WARM_UP_COST = 0.7
+WARM_UP_COST = 0.6
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
 # the others is then worth 1e-3, 1e-4 and 3e-8 of the output, half of half a last place at the most.
 REACH = {torch.bfloat16: 16.2, torch.float16: 18.3, torch.float32: 26.6}
