@@ -2,12 +2,15 @@
 
 agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own: ncu's gpu__time_duration where
              ncu may be used and the card ran at the same clock, else the kernel times of torch's profiler
-             (ncu rests between kernels, so one at the power cap runs faster there); caches cold in all
+             (ncu rests between kernels, so one at the power cap runs faster there); both are kept
 A/A          one call measured as if it were two: how often are equal calls told apart?
 slowdowns    calls that do 2, 3 and 5 % more work: how often is that found?
 
     python studies/timing.py --out results/timing-study          # a GPU, about four minutes
     python studies/timing.py --device cpu --small --out /tmp/study
+
+Rows are written as they come. Ctrl-C (or `timeout -s INT 400`) ends the part in hand: figures and summary are
+then of the rows until there, and say how many these are.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +29,17 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import timing_calls
 import timing_figures
+import timing_ncu
 import timing_reference
 import torch
 from timing_calls import Timed
+from timing_summary import SLOWDOWNS, summary
 
 from lbench import environment, measurement, preflight, ratios, rotation, timers, timing
 from lbench.protocol import Protocol, Stopping
-from lbench.statistics import median, median_interval, share_interval
+from lbench.statistics import median, median_interval
 from lbench.timers import Turn
 
-SLOWDOWNS = (0.02, 0.03, 0.05)
 SAME_CLOCK = 0.015
 """Further apart the SM clocks of lbench's samples and of ncu's may not be to compare times."""
 
@@ -117,10 +121,6 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
         taken, timer = measured(work, device, size.stopping)
         times_ms, sm_mhz = list(taken.times_ms), clock_mhz(taken)
         after_ms, kernels = timing_reference.kernel_time_ms(work, device)
-        reference_ms, source = (before_ms + after_ms) / 2, "profiler"
-        ncu_ms, ncu_mhz = timing_reference.ncu_time_ms(work, device) or (None, None)
-        if ncu_ms and not (sm_mhz and ncu_mhz and abs(ncu_mhz / sm_mhz - 1) > SAME_CLOCK):
-            reference_ms, source = ncu_ms, "ncu"
         low, high = median_interval(times_ms)
         yield {
             "call": work.name,
@@ -129,18 +129,30 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
             "time_ms": median(times_ms),
             "time_ms_low": low,
             "time_ms_high": high,
-            "reference": source,
-            "reference_ms": reference_ms,
-            "ncu_ms": ncu_ms,
-            "ncu_sm_mhz": ncu_mhz,
             "sm_mhz": sm_mhz,
+            "profiler_ms": (before_ms + after_ms) / 2,
             "profiler_before_ms": before_ms,
             "profiler_after_ms": after_ms,
-            "difference": median(times_ms) / reference_ms - 1,
             "kernels": kernels,
             "launch_gap_ms": gap_ms,
-            "difference_without_gaps": (median(times_ms) - kernels * gap_ms) / reference_ms - 1,
         }
+
+
+def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
+    """A row against its reference: ncu where the card ran at the same clock, else the profiler."""
+    same = seen and not (row["sm_mhz"] and seen.sm_mhz and abs(seen.sm_mhz / row["sm_mhz"] - 1) > SAME_CLOCK)
+    reference_ms = seen.time_ms if seen and same else row["profiler_ms"]
+    gaps_ms = row["kernels"] * row["launch_gap_ms"]
+    return {
+        **row,
+        "ncu_ms": seen.time_ms if seen else None,
+        "ncu_sm_mhz": seen.sm_mhz if seen else None,
+        "reference": "ncu" if same else "profiler",
+        "reference_ms": reference_ms,
+        "difference": row["time_ms"] / reference_ms - 1,
+        "difference_without_gaps": (row["time_ms"] - gaps_ms) / reference_ms - 1,
+        "difference_to_profiler": row["time_ms"] / row["profiler_ms"] - 1,
+    }
 
 
 def launch_gap_ms(device: str, stopping: Stopping) -> float:
@@ -225,47 +237,43 @@ def _row(
     }
 
 
-def summary(agreed: list[dict[str, Any]], compared: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures that the study is made for."""
-    equal = [row for row in compared if row["kind"] == "A/A"]
-    found: dict[str, Any] = {
-        "agreement": {
-            "calls": len(agreed),
-            "reference": sorted({row["reference"] for row in agreed}),
-            "worst_difference": max((row["difference"] for row in agreed), key=abs),
-            "within_2_percent": sum(abs(row["difference"]) <= 0.02 for row in agreed),
-            "within_2_percent_without_gaps": sum(
-                abs(row["difference_without_gaps"]) <= 0.02 for row in agreed
-            ),
-        },
-        "alpha": ratios.ALPHA,
-    }
-    for name, column in (("A/A", "differs"), ("A/A without the noise floor", "differs_without_floor")):
-        found[name] = _counted(sum(row[column] for row in equal), len(equal))
-    for slowdown in SLOWDOWNS:
-        rows = [row for row in compared if row["slowdown"] == slowdown]
-        able = [row for row in rows if row["could_see"] <= slowdown]
-        found[f"slowdown {slowdown:.0%}"] = {
-            **_counted(sum(row["differs"] for row in rows), len(rows)),
-            "median_ratio": median([row["ratio"] for row in rows]),
-            "could_see_it": len(able),
-            "of_these_found": sum(row["differs"] for row in able),
-            "stated_power": ratios.POWER,
-        }
+def kept(rows: Iterable[dict[str, Any]], path: Path, say: Callable[[Any], None]) -> list[dict[str, Any]]:
+    """Rows as CSV, each written as it comes; where somebody stops the study, those until then."""
+    found: list[dict[str, Any]] = []
+    with path.open("w", newline="", encoding="utf-8") as file:
+        try:
+            for row in rows:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                if not found:
+                    writer.writeheader()
+                writer.writerow(row)
+                file.flush()
+                found.append(row)
+                say(row)
+        except KeyboardInterrupt:
+            print(f"stopped after {len(found)} rows of {path.name}", flush=True)
     return found
 
 
-def _counted(hits: int, trials: int) -> dict[str, Any]:
-    low, high = share_interval(hits, trials)
-    return {"found": hits, "of": trials, "share": hits / trials, "share_low": low, "share_high": high}
+def told(row: dict[str, Any]) -> None:
+    """Prints a row of the agreement."""
+    references = "" if row["ncu_ms"] is None else f"ncu {row['ncu_ms']:.4f} ms, "
+    print(
+        f"{row['call']}: {row['time_ms']:.4f} ms ({row['timer']}), {references}"
+        f"profiler {row['profiler_ms']:.4f} ms, {row['difference']:+.2%} of {row['reference']}",
+        flush=True,
+    )
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def study(device: str, size: Size, out: Path) -> dict[str, Any]:
+    """Both parts, written as they come, and their figures."""
+    path = out / "agreement.csv"
+    measured_rows = kept(agreement(device, size), path, lambda row: print(row["call"], flush=True))
+    seen = timing_ncu.watch([row["call"] for row in measured_rows], device)
+    agreed = kept(map(judged, measured_rows, seen), path, told)
+    compared = kept(comparisons(device, size), out / "comparisons.csv", lambda _: None)
+    timing_figures.draw(agreed, compared, out)
+    return summary(agreed, compared)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -278,31 +286,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="a few short calls, as the tests do")
     given = parser.parse_args(arguments)
     device = environment.choose_device(given.device)
-    size = SMALL if given.small else FULL
     given.out.mkdir(parents=True, exist_ok=True)
     if device == "cpu":
         # The smallest share of a machine that may have other things to do.
         torch.set_num_threads(1)
     started = time.perf_counter()
     with preflight.hold(measurement.gpu_uuid(device) or device):
-        agreed = []
-        for row in agreement(device, size):
-            agreed.append(row)
-            print(
-                f"{row['call']}: {row['time_ms']:.4f} ms, {row['reference']} {row['reference_ms']:.4f} ms, "
-                f"{row['difference']:+.2%} ({row['timer']})",
-                flush=True,
-            )
-        compared = list(comparisons(device, size))
-    found = summary(agreed, compared) | {
+        found = study(device, SMALL if given.small else FULL, given.out)
+    found |= {
         "wall_s": round(time.perf_counter() - started, 1),
         "environment": environment.describe(device),
         "lbench_commit": environment.lbench_commit(),
     }
-    write(given.out / "agreement.csv", agreed)
-    write(given.out / "comparisons.csv", compared)
     (given.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    timing_figures.draw(agreed, compared, given.out)
     print(json.dumps({name: value for name, value in found.items() if name != "environment"}, indent=1))
 
 

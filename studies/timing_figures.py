@@ -16,9 +16,11 @@ INK, OURS, FAINT = "#262626", "#d55e00", "#6b6b6b"
 
 
 def draw(agreed: Sequence[dict[str, Any]], compared: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Writes agreement.png and comparisons.png."""
-    _agreement(agreed, folder / "agreement.png")
-    _comparisons(compared, folder / "comparisons.png")
+    """Writes agreement.png and comparisons.png, each where there are rows for it."""
+    if agreed:
+        _agreement(agreed, folder / "agreement.png")
+    if compared:
+        _comparisons(compared, folder / "comparisons.png")
 
 
 def _agreement(agreed: Sequence[dict[str, Any]], path: Path) -> None:

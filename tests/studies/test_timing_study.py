@@ -7,9 +7,98 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbench.profiling import counters
 
 ROOT = Path(__file__).parent.parent.parent
+SPIN = "at::cuda::<unnamed>::spin_kernel(long)"
+FILL = "void at::vectorized_elementwise_kernel<16, at::FillFunctor<signed char>>"
+
+
+@pytest.fixture
+def ncu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    import timing_ncu
+
+    return timing_ncu
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    import timing
+
+    return timing
+
+
+def page(ncu: Any, launches: list[tuple[str, float]]) -> str:
+    """ncu's raw page of launches: (kernel, ns)."""
+    lines = ["==PROF== Connected", f'"ID","Kernel Name","{ncu.TIME}","{ncu.CLOCK}"', '"","","ns","hz"']
+    lines += [
+        f'"{number}","{name}","{time_ns}","1980000000"' for number, (name, time_ns) in enumerate(launches)
+    ]
+    return "\n".join([*lines, "==PROF== Disconnected"])
+
+
+def test_ncu_is_read_call_by_call_without_the_overwriting(ncu: Any) -> None:
+    one = [(FILL, 50_000), ("walk", 3e6), ("carry", 1e6)]
+    slow = [(FILL, 50_000), ("walk", 9e6), ("carry", 1e6)]
+    launches = [
+        (FILL, 50_000),
+        (SPIN, 10),
+        *one * 2,
+        *slow,
+        *one * 2,
+        (SPIN, 10),
+        *[("mul", 2e6)] * ncu.CALLS,
+    ]
+    first, second = ncu.times(counters.parse(page(ncu, launches)), 2)
+    assert first.time_ms == pytest.approx(4.0)
+    assert first.sm_mhz == pytest.approx(1980)
+    assert second.time_ms == pytest.approx(2.0)
+
+
+def test_a_call_that_ncu_saw_in_part_or_not_at_all_has_no_time(ncu: Any) -> None:
+    launches = [(FILL, 50_000), (SPIN, 10), *[("mul", 2e6)] * (ncu.CALLS + 1)]
+    assert ncu.times(counters.parse(page(ncu, launches)), 2) == [None, None]
+
+
+def test_ncu_that_cannot_be_used_is_told_and_leaves_no_times(
+    ncu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ncu.nsight, "find", lambda: "/bin/false")
+    assert ncu.watch(["scale 1", "scale 2"], "cuda:0") == [None, None]
+    assert "ncu cannot be used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sm_mhz", "reference", "difference"),
+    [(1990, "ncu", 0.05), (1700, "profiler", 0.0), (None, "profiler", 0.0)],
+)
+def test_ncu_is_the_reference_at_the_same_clock_alone(
+    study: Any, ncu: Any, sm_mhz: float | None, reference: str, difference: float
+) -> None:
+    row = {"time_ms": 1.05, "profiler_ms": 1.05, "sm_mhz": 1980.0, "kernels": 2, "launch_gap_ms": 0.005}
+    seen = None if sm_mhz is None else ncu.Seen(time_ms=1.0, sm_mhz=sm_mhz)
+    judged = study.judged(row, seen)
+    assert judged["reference"] == reference
+    assert judged["difference"] == pytest.approx(difference)
+    assert judged["difference_without_gaps"] == pytest.approx(1.04 / judged["reference_ms"] - 1)
+
+
+def test_rows_until_somebody_stops_the_study_are_kept(study: Any, tmp_path: Path) -> None:
+    def stopped() -> Iterator[dict[str, Any]]:
+        yield {"call": "scale 1", "ratio": 1.0}
+        assert rows(tmp_path / "rows.csv") == [{"call": "scale 1", "ratio": "1.0"}], "written as it came"
+        raise KeyboardInterrupt
+
+    assert len(study.kept(stopped(), tmp_path / "rows.csv", lambda _: None)) == 1
+    assert study.summary([], [])["agreement"] == {"calls": 0}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
