@@ -20,16 +20,20 @@ class Crew:
         self._device, self._make = device, make_worker
         self._workers: dict[str, Worker] = {}
         self._started: set[str] = set()
+        self._later: list[str] = []
+        """Summoned, but yet to begin."""
 
     def summon(self, backends: Collection[str]) -> None:
         """Lets processes begin, so many at once as there are cores: they then get ready side by side.
 
-        For a time in which nothing is sampled.
+        For a time in which nothing is sampled. The next so many begin once the first of them is wanted.
         """
-        for backend in list(backends)[: os.cpu_count() or 1]:
-            if backend not in self._workers:
-                self._workers[backend] = self._make()
-                self._workers[backend].send({"do": "start", "device": self._device})
+        waiting = [backend for backend in backends if backend not in self._workers]
+        at_once = os.cpu_count() or 1
+        self._later = waiting[at_once:]
+        for backend in waiting[:at_once]:
+            self._workers[backend] = self._make()
+            self._workers[backend].send({"do": "start", "device": self._device})
 
     def start(self, backend: str, timeout_s: float = START_TIMEOUT_S) -> float:
         """Sees to it that a backend's worker is ready for a request; the seconds that took.
@@ -39,7 +43,8 @@ class Crew:
         if backend in self._started:
             return 0.0
         started = time.perf_counter()
-        self.summon([backend])
+        if backend not in self._workers:
+            self.summon(dict.fromkeys([backend, *self._later]))
         try:
             self._workers[backend].receive(timeout_s)
         except BaseException:

@@ -201,9 +201,10 @@ def attest_and_weigh(
     elif protocol is not None:
         with process.stages.enter("the energy window", "energy"):
             if protocol.stopping.is_long(outcome["call_s"]):
-                energy.idle_power(device)
+                if protocol.energy:
+                    energy.idle_power(device)
                 process.segments[work.case.key] = memory.free_segments(device)
-            else:
+            elif protocol.energy:
                 outcome["energy"] = energy.per_call(work.call, device, outcome["call_s"])
 
 

@@ -94,6 +94,8 @@ class Protocol:
     """Calls that one sample is the mean of: the chain of a CUDA graph."""
     input_copies: int = 1
     """Copies of the inputs that such a chain rotates over."""
+    energy: bool = True
+    """Whether calls are weighed too, which takes longer than the samples of a short one."""
     stopping: Stopping = field(default_factory=Stopping)
 
     def as_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lbench.crew import Crew
 from lbench.device import Device
 from lbench.doubts import Doubt
 from lbench.environment import code_commit, lbench_commit
+from lbench.errors import WriteFailed
 from lbench.isolation import Died, ProcessWorker, TimedOut, Worker
 from lbench.machine import memory_is_limited
 from lbench.plan import Plan
@@ -96,12 +97,20 @@ class Sweep:
         try:
             with self._hold():
                 self._write_documents()
-                yield
-                self.spent["wall"] = time.perf_counter() - started
-                self.writer.document("runs", self.run, {**self._run_document, "spent": self.spent})
+                try:
+                    yield
+                except BaseException:  # of a sweep that is stopped too, what it was for is known
+                    with contextlib.suppress(WriteFailed):
+                        self._write_spent(started)
+                    raise
+                self._write_spent(started)
         finally:
             self._crew.keep(())
             self.writer.close()
+
+    def _write_spent(self, started: float) -> None:
+        self.spent["wall"] = time.perf_counter() - started
+        self.writer.document("runs", self.run, {**self._run_document, "spent": self.spent})
 
     def _hold(self) -> contextlib.AbstractContextManager[Any]:
         """The lock that keeps two runs from timing on one device; checks on a CPU need not wait for it."""

@@ -46,6 +46,7 @@ def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, proces
     part = protocol.stopping.share(len(turn.seen), turn.spent_s, turn.number, turn.call_s)
     ready = compilations.variants
     long = protocol.stopping.is_long(turn.call_s)
+    weighed = long and protocol.energy
 
     def take() -> timing.Sample:
         return timing.take(
@@ -53,13 +54,13 @@ def sample_round(case: Case, device: str, protocol: Protocol, turn: Turn, proces
         )
 
     with stages.enter(f"round {turn.number + 1}", "sampling"):
-        taken, weight = energy.weighed(take, device, timing.Sample.calls) if long else (take(), {})
+        taken, weight = energy.weighed(take, device, timing.Sample.calls) if weighed else (take(), {})
     if compilations.variants > ready:
         doubts.append(Doubt.FIRST_RUN_SLOW.told("a kernel was compiled between samples"))
     outcome = dataclasses.asdict(taken)
-    if long:
+    if weighed:
         outcome["energy"] = weight
-    else:
+    if not long:
         del outcome["enqueue_us"]  # the host was timed when the case was prepared
     return outcome | {"doubts": [*taken.doubts, *doubts], "protocol": resolved.as_dict()}
 

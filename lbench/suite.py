@@ -4,6 +4,7 @@ title = "..."
 cell_timeout_s = 300
 l2 = "cold"             # or "warm"
 timer = "auto"          # or "events", "graph"
+energy = true           # false: no energy is measured, 0.6 s a case less
 [stopping]              # fields of lbench.protocol.Stopping
 budget_s = 0.5
 [constancy]             # limits of `lbench check constancy`: fields of lbench.limits.Limits
@@ -56,7 +57,7 @@ CHUNKS = ("chunk", "prefill_chunk")
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
 SHAPE = ("heads", "kv_heads", "head_dim", "head_dim_v", "decay", "inputs")
 """Axes of mixers alone: a model has a shape of its own."""
-TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "stopping", "constancy", "sweep")
+TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "energy", "stopping", "constancy", "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,8 @@ class Suite:
     """cold | warm."""
     timer: str = "auto"
     """auto (a graph for short calls) | events | graph; a CPU has its own."""
+    energy: bool = True
+    """Whether calls are weighed, where the card has a counter."""
     stopping: Stopping = field(default_factory=Stopping)
     constancy: Mapping[str, float] = field(default_factory=dict)
     """What its rows must keep to in `lbench check constancy`, where it differs from `Limits`."""
@@ -79,7 +82,7 @@ class Suite:
     @property
     def protocol(self) -> Protocol:
         """How its cases are timed."""
-        return Protocol(l2=self.l2, timer=self.timer, stopping=self.stopping)
+        return Protocol(l2=self.l2, timer=self.timer, energy=self.energy, stopping=self.stopping)
 
     def override(self, axes: Mapping[str, Any]) -> Suite:
         """The suite with axes replaced in every sweep; `batch` takes the place of `tokens` and so on."""
@@ -121,6 +124,7 @@ class Suite:
             "cell_timeout_s": self.cell_timeout_s,
             "l2": self.l2,
             "timer": self.timer,
+            "energy": self.energy,
             "stopping": dataclasses.asdict(self.stopping),
             "constancy": dict(self.constancy),
             "sweep": [dict(sweep) for sweep in self.sweeps],
@@ -194,12 +198,15 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
     for key, allowed in (("l2", L2), ("timer", TIMERS)):
         if content.get(key, allowed[0]) not in allowed:
             raise UsageError(f"suite {name}: {unknown(key, str(content[key]), allowed)}")
+    if not isinstance(content.get("energy", True), bool):
+        raise UsageError(f"suite {name}: energy is {content['energy']!r}; it is true or false")
     Limits.of(content.get("constancy", {}), f"suite {name}, [constancy]")
     return Suite(
         name=name,
         title=content.get("title", ""),
         l2=content.get("l2", L2[0]),
         timer=content.get("timer", TIMERS[0]),
+        energy=content.get("energy", True),
         cell_timeout_s=float(content.get("cell_timeout_s", 300.0)),
         stopping=Stopping(**content.get("stopping", {})),
         constancy=content.get("constancy", {}),

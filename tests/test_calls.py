@@ -26,6 +26,7 @@ from lbench.results import Row
 SAMPLES, ROUNDS = 4, 2
 SUITE = f"""
 cell_timeout_s = 100
+energy = ENERGY
 [stopping]
 budget_s = 0.0
 least = {SAMPLES}
@@ -111,10 +112,14 @@ def counted() -> Iterator[Counter[str]]:
 def run(cli: Any, tmp_path: Path) -> Callable[..., tuple[list[Row], Counter[str]]]:
     """Rows of a suite of one sweep, and the calls they took."""
 
-    def measured(axes: dict[str, Any], long_s: float = 0.0) -> tuple[list[Row], Counter[str]]:
+    def measured(
+        axes: dict[str, Any], long_s: float = 0.0, energy: str = "true"
+    ) -> tuple[list[Row], Counter[str]]:
         suite, out = tmp_path / "counted.toml", tmp_path / "out"
         lines = [f"{name} = {value!r}" for name, value in axes.items()]
-        suite.write_text(SUITE.replace("LONG_S", str(long_s)) + "\n".join(lines) + "\n")
+        suite.write_text(
+            SUITE.replace("LONG_S", str(long_s)).replace("ENERGY", energy) + "\n".join(lines) + "\n"
+        )
         with counted() as calls:
             code, _, stderr = cli("run", suite, "--device", "cpu", "--in-process", "--out", out)
         assert code == 0, stderr
@@ -150,6 +155,14 @@ def test_a_short_call_is_made_for_each_purpose_apart(run, on_a_gpu, name: str) -
     assert all(calls[purpose] == 1 for purpose in ("first", "memory", "again", "attested"))
     assert calls["the warm-up of round"] == ROUNDS
     assert calls["round"] == SAMPLES
+
+
+@pytest.mark.parametrize("long_s", [0.0, 60.0])
+def test_a_suite_that_asks_for_no_energy_makes_no_call_for_it(run, on_a_gpu, long_s: float) -> None:
+    (row,), calls = run(AXES["fwd"][0], long_s, energy="false")
+    assert (row.verdict, row.energy) == ("ok", {})
+    assert calls["energy"] == 0
+    assert len(row.times_ms) == SAMPLES
 
 
 def test_on_a_cpu_the_share_of_the_mixer_is_not_taken_while_a_profiler_watches_memory(run) -> None:

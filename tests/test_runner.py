@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lbench import results
+from lbench.crew import Crew
 from lbench.device import Device, probe
 from lbench.isolation import Died, TimedOut
 from lbench.results import Writer
@@ -62,7 +63,7 @@ class ScriptedWorker:
         self.log.append(f"{backend} {length} {asked}")
         usual = PREPARED if asked == "prepare" else ROUND
         outcome = self.script.get((backend, length, asked), self.script.get((length, asked), usual))
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return dict(outcome)
 
@@ -159,6 +160,52 @@ def test_rows_name_a_run_that_holds_suite_commit_and_ceiling(tmp_path: Path) -> 
     assert run["spent"]["sampling"] == pytest.approx(2.0)
     assert run["spent"]["wall"] > 0
     assert kept.environments[run["environment"]]["cpu"] == "a CPU"
+
+
+def test_a_sweep_that_is_stopped_says_where_its_time_went(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, {(2048, "prepare"): KeyboardInterrupt()}, [])
+    with pytest.raises(KeyboardInterrupt):
+        list(sweep.measure())
+    spent = results.read(tmp_path).runs[sweep.run]["spent"]
+    assert spent["sampling"] == pytest.approx(0.5)
+    assert spent["wall"] > 0
+
+
+class Readied:
+    """A worker that only notes when it begins and when it is waited for."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        log.append("begin")
+
+    def send(self, request):
+        pass
+
+    def receive(self, timeout_s):
+        self.log.append("wait")
+        return {}
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("cores", "begun"), [(2, [2, 2, 4, 4, 5]), (8, [5] * 5), (1, [1, 2, 3, 4, 5])])
+def test_workers_begin_side_by_side_so_many_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, begun: list[int]
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    log: list[str] = []
+    crew = Crew("cpu", lambda: Readied(log))
+    crew.summon("abcde")
+    seen = []
+    for backend in "abcde":
+        crew.start(backend)
+        seen.append(log.count("begin"))
+    assert seen == begun
+    crew.dismiss("c")
+    crew.summon("abcde")
+    assert crew.start("c") > 0
+    assert (log.count("begin"), log.count("wait")) == (6, 6)
 
 
 def test_a_device_that_is_not_there_is_a_usage_error() -> None:

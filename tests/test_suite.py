@@ -71,6 +71,7 @@ def test_axes_that_cannot_be(axes: dict, message: str) -> None:
     ("text", "message"),
     [
         ("titel = 'x'", "did you mean title"),
+        ("energy = 'no'", "true or false"),
         ("[stopping]\nbudget = 1", "did you mean budget_s"),
         ("[[sweep]]\nlength = '1k'", "unknown key 'length'"),
         ("[[sweep]]\nbatch = 2\ntokens = '8k'", "mine, .*batch and tokens exclude each other"),

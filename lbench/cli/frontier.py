@@ -108,7 +108,7 @@ def _sweep(
 
 
 def _hasty(suite: Suite) -> Suite:
-    """The suite with a handful of samples a case: what is sought is the length."""
+    """The suite with a handful of samples a case, and no energy: what is sought is the length."""
     stopping = dataclasses.replace(
         suite.stopping,
         budget_s=0.1,
@@ -119,7 +119,7 @@ def _hasty(suite: Suite) -> Suite:
         slow_rounds=1,
         very_slow_rounds=1,
     )
-    return dataclasses.replace(suite, name="frontier", stopping=stopping)
+    return dataclasses.replace(suite, name="frontier", energy=False, stopping=stopping)
 
 
 def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
