@@ -1,12 +1,12 @@
 """Mutants of the shipping lightning kernels: does `lbench verify` find every one of them?
 
-    python studies/mutants.py [--device cpu|cuda] [--only NAME ...] [--jobs N] [--out FOLDER]
+    python studies/mutants.py [--device cpu|cuda] [--only NAME ... | --rest] [--jobs N] [--out FOLDER]
 
 Copies kernels/lightning_attention once a mutant, applies one textual change from studies/mutants.toml, and
 has `lbench verify` judge the copy as a user's function, beside an unchanged copy that must be right. On a CPU
-the kernels run in Triton's interpreter, and mutants that need a GPU are left out (and listed). Writes
-mutants.md and mutants.json. Exit code 1 where a mutant survives that should not, or cannot be judged; 2
-where a pattern does not match.
+the kernels run in Triton's interpreter, and mutants that need a GPU are left out (and listed); `--rest`
+judges these alone. Writes mutants.md and mutants.json, anew after every profile. Exit code 1 where a mutant
+survives that should not, or cannot be judged; 2 where a pattern does not match.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mutation import KERNELS, ROOT, Mutant, Profile, load, make, mismatch
 
 SMALL = 0.01
 """A change of the worst tensor below this relative RMS is small."""
-CELL_TIMEOUT_S = {"cpu": 600, "cuda": 120}
+CELL_TIMEOUT_S = {"cpu": 600, "cuda": 60}
 """A case takes up to a minute in the interpreter, seconds on a GPU."""
 
 
@@ -36,31 +37,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Mutants of the lightning kernels against `lbench verify`.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--rest", action="store_true", help="only mutants that need a GPU")
     parser.add_argument("--jobs", type=int, default=1, help="profiles at once; 1 on a GPU")
     parser.add_argument("--out", type=Path, default=None, help="default: results/mutants-DEVICE")
     arguments = parser.parse_args()
     profiles, mutants = load()
     if arguments.only:
         mutants = [mutant for mutant in mutants if mutant.name in arguments.only]
+    if arguments.rest:
+        mutants = [mutant for mutant in mutants if profiles[mutant.profile].device]
     problems = [problem for mutant in mutants if (problem := mismatch(mutant))]
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 2
+    out = arguments.out or ROOT / "results" / f"mutants-{arguments.device}"
     with tempfile.TemporaryDirectory() as folder:
         kernels = Path(folder) / "unchanged"  # of one moment, though somebody may edit them meanwhile
         shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("__pycache__"))
         identity = kernels_id(kernels)
-        findings = study(profiles, mutants, arguments.device, kernels, arguments.jobs)
-    out = arguments.out or ROOT / "results" / f"mutants-{arguments.device}"
-    write(findings, profiles, arguments.device, identity, out)
+
+        def keep(findings: list[Finding]) -> None:
+            write(findings, profiles, arguments.device, identity, out)
+
+        findings = study(profiles, mutants, arguments.device, kernels, arguments.jobs, keep)
     print(summary(findings))
     return 0 if all(finding.as_it_should for finding in findings) else 1
 
 
 def study(
-    profiles: dict[str, Profile], mutants: list[Mutant], device: str, kernels: Path, jobs: int = 1
+    profiles: dict[str, Profile],
+    mutants: list[Mutant],
+    device: str,
+    kernels: Path,
+    jobs: int = 1,
+    keep: Callable[[list[Finding]], None] = lambda _: None,
 ) -> list[Finding]:
-    """Judges all mutants of a copy of the kernels, profile by profile; writes beside that copy."""
+    """Judges all mutants of a copy of the kernels; writes beside that copy, and has all kept a profile."""
 
     def judge_all(profile: Profile) -> dict[str, Finding]:
         its = [mutant for mutant in mutants if mutant.profile == profile.name]
@@ -75,11 +87,13 @@ def study(
         print(f"{profile.name}: {summary(list(found.values()))}", file=sys.stderr, flush=True)
         return found
 
-    findings: dict[str, Finding] = {}
+    findings = {mutant.name: unjudged(mutant, "not judged", "not reached") for mutant in mutants}
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(judge_all, profiles.values()):
             findings |= found
-    return [findings[mutant.name] for mutant in mutants]
+            if found:
+                keep(list(findings.values()))
+    return list(findings.values())
 
 
 def judge_profile(profile: Profile, mutants: list[Mutant], device: str, kernels: Path) -> dict[str, Finding]:

@@ -79,6 +79,24 @@ def test_without_a_gpu_what_needs_one_is_listed_as_not_run(tmp_path: Path) -> No
     assert "hopper_fill_unseen" in study.summary(findings)
 
 
+def test_findings_are_kept_profile_by_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    some = [mutant for mutant in MUTANTS if mutant.profile in ("square", "scaled")]
+
+    def judged(profile, mutants, *_):
+        if profile.name == "scaled":
+            raise SystemExit("killed")
+        return {mutant.name: study.judge(mutant, [], None) for mutant in mutants}
+
+    monkeypatch.setattr(study, "judge_profile", judged)
+    kept: list[list[study.Finding]] = []
+    with pytest.raises(SystemExit):
+        study.study(PROFILES, some, "cpu", tmp_path, keep=kept.append)
+    (findings,) = kept
+    assert [finding.name for finding in findings] == [mutant.name for mutant in some]
+    assert {finding.profile for finding in findings if finding.reason == "not reached"} == {"scaled"}
+    assert not any(finding.as_it_should for finding in findings)
+
+
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason="for Triton's interpreter; with a GPU run the study itself"
 )
