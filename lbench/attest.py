@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lbench import backends
 from lbench.backends.spec import Backend
 from lbench.poison import poisoned
 
@@ -85,11 +86,32 @@ def unexpected(backend: Backend, kernels: Sequence[Mapping[str, Any]], pass_name
     if not names:
         return ""
     for pattern in backend.expected_kernels(_KERNELS_OF.get(pass_name, pass_name)):
-        if not any(re.search(pattern, name) for name in names):
+        if not any(_is_named(name, [pattern]) for name in names):
             ran = ", ".join(_short(name) for name in names[:SHOWN])
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             return f"fallback: no kernel is named like {pattern!r}; ran {ran}{more}"
     return ""
+
+
+def strangers(backend: Backend, kernels: Sequence[Mapping[str, Any]]) -> str:
+    """A kernel that another backend of the mechanism names and this one does not; empty where none ran.
+
+    The kernels that a backend names may have had help of another implementation's.
+    """
+    own = [pattern for patterns in backend.kernels.values() for pattern in patterns]
+    if not own:
+        return ""
+    for other in backends.of_mechanism(backend.mechanism):
+        foreign = [pattern for patterns in other.kernels.values() for pattern in patterns]
+        for kernel in kernels:
+            name = str(kernel["name"])
+            if _is_named(name, foreign) and not _is_named(name, own):
+                return f"{_short(name)} ran too, a kernel of {other.name}"
+    return ""
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 @dataclass(frozen=True)

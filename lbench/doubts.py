@@ -48,7 +48,7 @@ _ADVICE = {
     Doubt.L2_WARM: "the inputs stay in the cache between calls; a larger case is cold",
     Doubt.HOST_BOUND: "the device waited for the host: a CUDA graph or a larger case shows the kernel",
     Doubt.NOT_DETERMINISTIC: "results differ from call to call; a fixed seed does not repeat a training",
-    Doubt.UNEXPECTED_KERNEL: "other GPU kernels ran than the backend names; see the column of kernels",
+    Doubt.UNEXPECTED_KERNEL: "a kernel of another backend ran beside its own; see the column of kernels",
     Doubt.OTHER_PROCESS: "end the other process on the device and measure again",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lbench import telemetry
 from lbench.case import Case
 from lbench.compilation import Compilations
+from lbench.doubts import Doubt
 from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median
 from lbench.telemetry import Telemetry
@@ -196,6 +197,8 @@ def attest_and_weigh(
 
     with process.stages.enter("attestation", "attest"):
         outcome["kernels"], reason = attest.what_ran(work, device, seen)
+    if not work.case.model and (stranger := attest.strangers(work.backend, outcome["kernels"])):
+        outcome["doubts"] = [*outcome.get("doubts", ()), Doubt.UNEXPECTED_KERNEL.told(stranger)]
     if reason:
         outcome |= {"verdict": "wrong", "reason": reason}
     elif protocol is not None:

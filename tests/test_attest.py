@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbench import backends, workload
-from lbench.attest import call_again, digest, inputs_id, kernels_of, unexpected, what_ran
+from lbench import backends, results, workload
+from lbench.attest import call_again, digest, inputs_id, kernels_of, strangers, unexpected, what_ran
 from lbench.backends.spec import Backend
 from lbench.case import Case
 
+KEPT = Path(__file__).parent.parent / "results" / "headline-h100-2026-11-22"
 FLASH = "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, 128, 64, 4, false>>(Flash_fwd_params)"
 TORCHS_FLASH = "void pytorch_flash::flash_fwd_kernel<pytorch_flash::Flash_fwd_kernel_traits<128, 128>>()"
 FILL = "void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>(int)"
@@ -50,6 +52,13 @@ def test_a_fallback_is_told_only_if_a_second_look_confirms_it(monkeypatch) -> No
         kernels, reason = what_ran(work, "cuda")
         assert bool(reason) == fallback
         assert kernels == seen[-1]
+
+
+def test_a_kernel_that_another_backend_names_is_told_and_helpers_are_not() -> None:
+    ours = backends.load("flash_attn2")
+    assert strangers(ours, ran(FLASH, FILL)) == ""
+    assert strangers(ours, ran(FLASH, TORCHS_FLASH)).endswith("ran too, a kernel of sdpa_flash")
+    assert strangers(backends.load("softmax_eager"), ran(TORCHS_FLASH)) == "", "it names no kernel of its own"
 
 
 def test_both_halves_of_a_training_pass_are_looked_for() -> None:
@@ -153,3 +162,10 @@ def test_a_second_call_is_measured_and_compared() -> None:
     assert again.deterministic
     assert again.call_s > 0
     assert not call_again(work, {**first, "dq": "0" * 32}, "cpu").deterministic
+
+
+def test_no_kept_row_ran_another_backends_kernel() -> None:
+    for row in results.read(KEPT).rows.values():
+        if row.verdict == "ok" and row.kernels:
+            backend = backends.load(row.case.backend, row.case.mechanism)
+            assert strangers(backend, row.kernels) == "", row.case.key
