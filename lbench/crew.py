@@ -33,7 +33,7 @@ class Crew:
         self._later = waiting[at_once:]
         for backend in waiting[:at_once]:
             self._workers[backend] = self._make()
-            self._workers[backend].send({"do": "start", "device": self._device})
+            self._workers[backend].send({"do": "start", "device": self._device, "backend": backend})
 
     def start(self, backend: str, timeout_s: float = START_TIMEOUT_S) -> float:
         """Sees to it that a backend's worker is ready for a request; the seconds that took.

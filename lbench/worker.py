@@ -5,6 +5,7 @@ Requests and answers are lines of JSON, through file descriptors of their own.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -47,7 +48,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if done == "probe":
         return _probe(request["device"])
     if done == "start":
-        return _start(request["device"])
+        return _start(request["device"], request.get("backend", ""))
     case, device = Case.from_dict(request["case"]), request["device"]
     protocol = None if done == "verify" else Protocol.from_dict(request["protocol"])
     if done == "round":
@@ -133,18 +134,33 @@ def _probe(device: str) -> dict[str, Any]:
     }
 
 
-def _start(device: str) -> dict[str, Any]:
-    """Everything a first case would otherwise find slow: torch, a context on the device, its profiler."""
+def _start(device: str, backend: str) -> dict[str, Any]:
+    """All that a first case would find slow: torch, a context on the device, its profiler, imports."""
     import torch
 
     from lbench import attest
 
     _process.compilations.watch()
+    _import_packages(backend)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
         attest.kernels_of(lambda: torch.zeros(1, device=device), device)
     _settle()
     return {"device": device}
+
+
+def _import_packages(name: str) -> None:
+    """Imports what a backend is made of, as other workers do meanwhile; what fails, its first case tells."""
+    from lbench import backends
+
+    if not name or ":" in name:
+        return
+    backend = backends.load(name)
+    for switch, value in backend.switches.items():
+        os.environ.setdefault(switch, value)
+    for package in backend.packages:
+        with contextlib.suppress(Exception, SystemExit):
+            importlib.import_module(package)
 
 
 def _guarded(device: str, measure: Callable[[Outcome], None]) -> Outcome:
