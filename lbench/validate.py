@@ -20,6 +20,8 @@ from lbench import frame, results
 from lbench.metrics import METRICS
 from lbench.results import Results, Row, content_id
 
+HEADS = ("| mechanism |", "| model |")
+"""How the first line of a table begins."""
 CLOSE = 1e-9
 """Relative difference of a printed number, all digits given, from the recomputed one."""
 
@@ -175,15 +177,19 @@ def _wrong_tables(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
 
 def _every_table(rows: pd.DataFrame) -> Iterator[str]:
     from lbench.errors import UsageError
+    from lbench.report.model_tables import model_tables
     from lbench.report.table_formats import to_markdown
     from lbench.report.tables import tables
     from lbench.report.values import RELATIVE
 
+    of_models = rows[rows["model"].fillna("") != ""]
+    makers = [(tables, rows), *([(model_tables, of_models)] if len(of_models) else [])]
     for metric in (*METRICS, RELATIVE):
-        try:
-            yield to_markdown(tables(rows, metric))
-        except UsageError:
-            continue  # no row has it
+        for make, part in makers:
+            try:
+                yield to_markdown(make(part, metric))
+            except UsageError:
+                continue  # no row has it
 
 
 def _blocks(text: str) -> dict[str, list[str]]:
@@ -191,7 +197,7 @@ def _blocks(text: str) -> dict[str, list[str]]:
     blocks: dict[str, list[str]] = {}
     lines = text.splitlines()
     for number, line in enumerate(lines[:-2]):
-        if line.startswith("**") and not lines[number + 1] and lines[number + 2].startswith("| mechanism |"):
+        if line.startswith("**") and not lines[number + 1] and lines[number + 2].startswith(HEADS):
             end = number + 2
             while end < len(lines) and lines[end].startswith("|"):
                 end += 1
