@@ -26,6 +26,11 @@ TITLES = {
 }
 
 
+def titles(metric: str) -> list[str]:
+    """What tables of models call a metric, beside its own title."""
+    return [title for (_, name), title in TITLES.items() if name == metric]
+
+
 def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -> list[Table]:
     """A table a pass and setting (and batch, but of training). Without a metric the usual one of each pass.
 
