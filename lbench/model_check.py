@@ -35,6 +35,8 @@ FEW_ULPS = 8.0
 
 _found: dict[str, Verification] = {}
 """Checks of mixers by the key of their case: settings of a model share them."""
+_whole: dict[str, dict[str, tuple[Error, Error]]] = {}
+"""Checks of whole models at tiny size by the key of the case at that size: lengths and batches share them."""
 
 
 def check(case: Case, device: str) -> Verification:
@@ -51,7 +53,7 @@ def check(case: Case, device: str) -> Verification:
         coverage.append(found.coverage)
         if found.verdict != "ok":
             return dataclasses.replace(found, errors=errors, limits=limits)
-    tiny = _tiny_errors(case, model, device)
+    tiny = _of_whole(case, model, device)
     for name, (error, limit) in tiny.items():
         errors[name], limits[name] = error, limit
     wrong = [
@@ -75,6 +77,15 @@ def _of_mixer(case: Case, device: str) -> Verification:
         again = attest.call_again(work, first.digest, device)
         _found[case.key] = first.with_later(work, again)
     return _found[case.key]
+
+
+def _of_whole(case: Case, model: Model, device: str) -> dict[str, tuple[Error, Error]]:
+    little = dataclasses.replace(
+        case, batch=BATCH, seq_len=LENGTH, prefill_chunk=0, chunk=CHUNK if case.chunk else 0
+    )
+    if little.key not in _whole:
+        _whole[little.key] = _tiny_errors(case, model, device)
+    return _whole[little.key]
 
 
 def _keep_worst(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lbench import floors
 from lbench.case import Case
 from lbench.durations import format_duration
-from lbench.prediction import check_calls, extrapolated, gib, series_of
+from lbench.prediction import check_calls, continued, gib, predicted_memory_bytes, series_of, work
 from lbench.protocol import Stopping
 from lbench.results import Row
 from lbench.statistics import median
@@ -78,7 +78,7 @@ class Plan:
         series = series_of(case, measured)
         timed = [row for row in measured if row.times_ms]
         call_s, basis = self._call_s(case, [row for row in series if row.times_ms], timed)
-        memory = extrapolated([(row.case.seq_len, _used_bytes(row)) for row in series], case.seq_len)
+        memory = predicted_memory_bytes(case, series)
         return Prediction(
             call_s=call_s,
             wall_s=self._start_up_s(case, measured)
@@ -114,8 +114,8 @@ class Plan:
         self._promised.pop(case.key, None)
 
     def _call_s(self, case: Case, series: list[Row], timed: list[Row]) -> tuple[float, str]:
-        points = [(row.case.seq_len, median(row.times_ms) * 1e-3) for row in series]
-        if (seconds := extrapolated(points, case.seq_len)) is not None:
+        points = [(row.case, median(row.times_ms) * 1e-3) for row in series]
+        if (seconds := continued(points, case, self._floor_s if case.model else work)) is not None:
             return seconds, f"from {len(points)} shorter length{'s' * (len(points) > 1)}"
         factor, basis = _ratio(case, timed, self._time_over, _guess(case, FIRST_GUESS))
         return self._floor_s(case) * factor, basis
@@ -130,8 +130,8 @@ class Plan:
         """What goes to neither start-up nor samples: inputs, compilation, checks, energy."""
         rests = {row.case.key: self._rest_of(row) for row in timed}
         # The first length of a series pays for what a library does once.
-        later = [(row.case.seq_len, rests[row.case.key]) for row in series if row.case.key in rests][1:]
-        if (seconds := extrapolated(later, case.seq_len)) is not None:
+        later = [(row.case, rests[row.case.key]) for row in series if row.case.key in rests][1:]
+        if (seconds := continued(later, case, work)) is not None:
             return seconds
         alike = [rests[row.case.key] for row in timed if row.case.backend == case.backend]
         calls_s = check_calls(call_s, self.stopping) * call_s

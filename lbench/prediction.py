@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
+from lbench import floors
 from lbench.case import Case
 from lbench.lengths import format_length
 from lbench.protocol import Stopping
@@ -50,17 +51,17 @@ def reason_to_skip(
 
 def predicted_memory_bytes(case: Case, series: list[Row]) -> float | None:
     """Inputs and peak together, extrapolated from the two longest lengths measured."""
-    points = [(row.case.seq_len, row.memory["inputs"] + row.memory["peak"]) for row in series if row.memory]
-    return extrapolated(points, case.seq_len)
+    points = [(row.case, float(row.memory["inputs"] + row.memory["peak"])) for row in series if row.memory]
+    return continued(points, case, floors.least_memory_bytes)
 
 
 def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float | None:
     """Warm-up, samples, verification and the calls before them, extrapolated likewise."""
     done = [row for row in series if row.times_ms]
-    call_ms = extrapolated([(row.case.seq_len, median(row.times_ms)) for row in done], case.seq_len)
+    call_ms = continued([(row.case, median(row.times_ms)) for row in done], case, work)
     # A process loads the reference's kernels at its first case: one figure alone says nothing of growth.
-    verified = [(row.case.seq_len, row.verify_s) for row in done if row.verify_s]
-    verify_s = extrapolated(verified, case.seq_len) if len(verified) > 1 else sum(s for _, s in verified)
+    verified = [(row.case, row.verify_s) for row in done if row.verify_s]
+    verify_s = continued(verified, case, work) if len(verified) > 1 else sum(s for _, s in verified)
     if call_ms is None:
         return None
     calls = stopping.calls(call_ms * 1e-3) + check_calls(call_ms * 1e-3, stopping)
@@ -89,19 +90,30 @@ def series_of(case: Case, rows: Iterable[Row]) -> list[Row]:
     return sorted(series, key=lambda row: row.case.seq_len)
 
 
-def extrapolated(points: Sequence[tuple[int, float]], seq_len: int) -> float | None:
-    """A power law through the last two points; with one point, linear growth."""
-    points = [(length, value) for length, value in points if value > 0]
+def continued(
+    points: Iterable[tuple[Case, float]], case: Case, least: Callable[[Case], float]
+) -> float | None:
+    """What cases of one series took (ascending in length), for a longer one; None where nothing is known.
+
+    A power law through the last two. From one alone: in proportion to the length, or to `least` of both where
+    length says little: at constant tokens, and of models, whose weights do not grow.
+    """
+    points = [(known, value) for known, value in points if value > 0]
     if not points:
         return None
-    last_length, last = points[-1]
-    exponent = 1.0
-    if len(points) > 1:
-        length, value = points[-2]
-        slope = math.log(last / value) / math.log(last_length / length)
-        exponent = min(max(slope, 0.0), STEEPEST)
-    predicted: float = last * (seq_len / last_length) ** exponent
-    return predicted
+    known, last = points[-1]
+    if len(points) == 1 or (case.model and least is floors.least_memory_bytes):
+        by_length = not case.model and known.batch == case.batch
+        grown = case.seq_len / known.seq_len if by_length else least(case) / least(known)
+        return float(last * grown)
+    shorter, value = points[-2]
+    slope = math.log(last / value) / math.log(known.seq_len / shorter.seq_len)
+    return float(last * (case.seq_len / known.seq_len) ** min(max(slope, 0.0), STEEPEST))
+
+
+def work(case: Case) -> float:
+    """What the time of a case grows with: FLOPs, in decoding bytes."""
+    return float(floors.floor_bytes(case) if case.pass_name == "decode" else floors.executed_flops(case))
 
 
 def _memory_note(case: Case, series: list[Row]) -> str:

@@ -20,6 +20,8 @@ from lbench import frame, results
 from lbench.metrics import METRICS
 from lbench.results import Results, Row, content_id
 
+HEADS = ("| mechanism |", "| model |")
+"""How the first line of a table begins."""
 CLOSE = 1e-9
 """Relative difference of a printed number, all digits given, from the recomputed one."""
 
@@ -164,26 +166,37 @@ def _same(one: float, other: float) -> bool:
 def _wrong_tables(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
     """Tables that `lbench table --format markdown` printed into files of the folder."""
     written = {path: path.read_text(errors="replace") for path in sorted(folder.rglob("*.md"))}
-    if not any(_blocks(text) for text in written.values()):
+    headings = [heading for text in written.values() for heading in _blocks(text)]
+    if not headings:
         return
-    made = dict(block for text in _every_table(rows) for block in _blocks(text).items())
+    made = dict(block for text in _every_table(rows, headings) for block in _blocks(text).items())
     for path, text in written.items():
         for heading, block in _blocks(text).items():
             if heading in made and made[heading] != block:
                 yield f"{path.relative_to(folder)}: the table {heading} is not what the samples give"
 
 
-def _every_table(rows: pd.DataFrame) -> Iterator[str]:
+def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
+    """Those of the metrics that the headings may be of."""
     from lbench.errors import UsageError
-    from lbench.report.table_formats import to_markdown
+    from lbench.report.model_tables import model_tables
+    from lbench.report.model_tables import titles as model_titles
+    from lbench.report.table_formats import escape_markdown, to_markdown
     from lbench.report.tables import tables
-    from lbench.report.values import RELATIVE
+    from lbench.report.values import RELATIVE, axis
 
-    for metric in (*METRICS, RELATIVE):
-        try:
-            yield to_markdown(tables(rows, metric))
-        except UsageError:
-            continue  # no row has it
+    def is_told(metric: str) -> bool:
+        named = ["speed relative to"] if metric == RELATIVE else [axis(metric).title, *model_titles(metric)]
+        return any(escape_markdown(title) in heading for title in named for heading in headings)
+
+    of_models = rows[rows["model"].fillna("") != ""]
+    makers = [(tables, rows), *([(model_tables, of_models)] if len(of_models) else [])]
+    for metric in filter(is_told, (*METRICS, RELATIVE)):
+        for make, part in makers:
+            try:
+                yield to_markdown(make(part, metric))
+            except UsageError:
+                continue  # no row has it
 
 
 def _blocks(text: str) -> dict[str, list[str]]:
@@ -191,7 +204,7 @@ def _blocks(text: str) -> dict[str, list[str]]:
     blocks: dict[str, list[str]] = {}
     lines = text.splitlines()
     for number, line in enumerate(lines[:-2]):
-        if line.startswith("**") and not lines[number + 1] and lines[number + 2].startswith("| mechanism |"):
+        if line.startswith("**") and not lines[number + 1] and lines[number + 2].startswith(HEADS):
             end = number + 2
             while end < len(lines) and lines[end].startswith("|"):
                 end += 1

@@ -15,6 +15,7 @@ from models.scripted import rows_of
 from rows import make_row
 
 from lbench import backends, claims, mechanisms, results
+from lbench import suite as suites
 from lbench.case import Case
 from lbench.claims.cases import suite_of
 from lbench.claims.rows import Measured, gather
@@ -152,18 +153,19 @@ def test_a_row_that_differs_in_anything_is_no_answer(field: dict[str, Any]) -> N
 
 
 def test_rows_of_models_answer_a_table_of_models() -> None:
-    """Those of the suite that measures it again: batch and checkpointing are open, the fastest stands."""
+    """Those of the suites that measure it again: batch and settings are open, all rows in one setting."""
     claim = claims.load("la2-table1")
-    rows = [Measured(row=row, run={}, machine="M") for row in rows_of("models-train")]
+    rows = [Measured(row=row, run={}, machine="M") for row in rows_of("models-train", "models-fast")]
     told = tell(claim, rows)
+    assert told.setting == "checkpoint block, compile on"
     for line, pass_name, length, value in numbers(claim):
         at = {one.backend: one for one in told.measured[line.id, pass_name] if one.seq_len == length}
         same = at.pop(line.fields["backend"])
         alike = [
             one.value("tokens_per_s")
             for one in rows
-            if (one.row.case.model, one.row.case.backend, one.row.case.seq_len)
-            == (line.fields["model"], same.backend, length)
+            if (one.row.case.model, one.row.case.backend, one.row.case.seq_len, one.row.case.checkpoint)
+            == (line.fields["model"], same.backend, length, "block")
         ]
         assert same.same_kernel
         assert (same.value, same.machine) == (max(alike), "M")
@@ -172,9 +174,39 @@ def test_rows_of_models_answer_a_table_of_models() -> None:
     outcomes = {one.subject: one.outcome for one in told.shapes}
     assert outcomes["train: TNL-LA2 1B is flat"] == "holds"
     assert outcomes["train: TNL-LA2 0.4B over LLaMA-FA2 0.4B at 92k"] == "measured"
+    assert outcomes["train: TNL-LA2 0.4B by lightning_triton over LLaMA-FA2 0.4B at 92k"] == "measured"
     shown = "\n".join(text(told, 200))
-    assert "published: 2x A100 80G; here: M" in shown
+    assert "published: 2x A100 80G; here: M, checkpoint block, compile on" in shown
     assert "nothing here computes it" in shown
+
+
+def test_a_faster_setting_at_some_lengths_bends_no_line() -> None:
+    """Without checkpoints a step is faster, and fits at short lengths alone: no growth with length."""
+    claim = claims.load("la2-table1")
+    block = [row for row in rows_of("models-train") if row.case.model == "tnl-1b"]
+    plain = [
+        dataclasses.replace(
+            row,
+            case=dataclasses.replace(row.case, checkpoint="none"),
+            times_ms=tuple(time_ms * 0.7 for time_ms in row.times_ms),
+        )
+        for row in block
+        if row.case.seq_len <= 8192
+    ]
+    told = tell(claim, [Measured(row=row, run={}, machine="M") for row in [*plain, *block]])
+    assert told.setting == "checkpoint block, compile on"
+    outcomes = {one.subject: one.outcome for one in told.shapes}
+    assert outcomes["train: TNL-LA2 1B by lightning_triton is flat"] == "holds"
+
+
+def test_a_rerun_of_a_table_of_models_is_of_its_settings() -> None:
+    """Its cases are those of the suite that measures the table again: they answer it in one setting."""
+    claim = claims.load("la2-table1")
+    cases = suite_of(claim).cases("cuda")
+    kept = {row.case.key for row in rows_of("models-train")}
+    assert {case.key for case in cases if case.seq_len <= 65536 and case.model != "tnl-3b"} <= kept
+    assert {case.tokens for case in cases if case.model == "llama-3b"} == {65536, 81920, 94208}
+    assert {(case.checkpoint, case.compile) for case in cases} == {("block", "on")}
 
 
 @pytest.mark.parametrize("field", [{"body": "common"}, {"dtype": "fp16"}, {"model": "tnl-3b"}])
@@ -237,7 +269,8 @@ def test_bad_input_is_one_line(cli: Cli, arguments: tuple[str, ...], said: str) 
 
 
 def test_a_claim_of_models_needs_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lbench.suite.AXES", ("backend", "pass", "seq", "dtype"))
+    axes = tuple(axis for axis in suites.AXES if axis != "model")
+    monkeypatch.setattr("lbench.suite.AXES", axes)
     with pytest.raises(UsageError, match="a model"):
         suite_of(claims.load("la2-table1"))
 

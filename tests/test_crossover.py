@@ -191,6 +191,10 @@ def test_models_are_compared_by_their_fastest_backends() -> None:
         assert (found.one, found.other) == ("lightning_triton in tnl-1b", f"{backend} in {other}")
         assert found.length == pytest.approx(4096, rel=0.02)
     assert told(found, "M", 100)[0] == "train, 16,384 tokens, bf16 cuda, checkpoint block, M"
+    narrow, wide = ("\n".join(told(found, "M", width)) for width in (80, 120))
+    assert "lightning_triton in tnl-1b  flash" in wide
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "tnl-1b" in narrow.splitlines()[-len(found.points) - 1]
 
 
 def test_a_backend_in_a_model_is_a_name_too() -> None:

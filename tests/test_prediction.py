@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import make_row
 
+from lbench import models
 from lbench.case import Case
-from lbench.prediction import check_calls, predicted_memory_bytes, predicted_wall_s, reason_to_skip
+from lbench.models.costs import memory_of
+from lbench.plan import Plan
+from lbench.prediction import (
+    check_calls,
+    continued,
+    predicted_memory_bytes,
+    predicted_wall_s,
+    reason_to_skip,
+    work,
+)
 from lbench.timing import Stopping
 
 STOPPING = Stopping()
@@ -91,6 +101,40 @@ def test_other_series_say_nothing(other: dict) -> None:
 def test_constant_tokens_are_a_series() -> None:
     rows = [make_row("timeout", seq_len=8192, batch=4)]
     assert reason_to_skip(case_at(16384, batch=2), rows, STOPPING, 60, None, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "grown"),
+    [("tnl-1b", "lightning_authors", (0.99, 1.01)), ("llama-1b", "flash_attn2", (3.0, 12.0))],
+)
+def test_one_length_of_a_model_tells_another_by_its_work(
+    model: str, backend: str, grown: tuple[float, float]
+) -> None:
+    """At constant tokens a recurrence is as fast at 128k as at 4k, and nothing needs more memory."""
+    base = models.fields_of(model, backend, models.load(model).mechanism, "native", "", "cuda")
+    base = dataclasses.replace(base, pass_name="train", checkpoint="block", dtype="bf16")
+    short, long = (
+        dataclasses.replace(base, seq_len=length, batch=131072 // length) for length in (4096, 131072)
+    )
+    row = dataclasses.replace(make_row(time_ms=2000.0), case=short)
+    assert predicted_memory_bytes(long, [row]) == row.memory["inputs"] + row.memory["peak"]
+    call_s = (Plan(STOPPING, 3000.0).predict(long, [row])).call_s
+    assert grown[0] < call_s / 2.009 < grown[1]
+    assert grown[0] < continued([(short, 1.0)], long, work) < grown[1]
+    assert reason_to_skip(long, [row], STOPPING, 500, None, True) is None
+
+
+def test_memory_of_models_is_continued_by_its_parts() -> None:
+    """Weights do not grow: two contexts of decoding are no power law."""
+    base = models.fields_of("llama-7b", "flash_attn2", "softmax", "native", "", "cuda")
+    base = dataclasses.replace(base, pass_name="decode", batch=16, dtype="bf16")
+    rows = []
+    for length in (1024, 4096):
+        case = dataclasses.replace(base, seq_len=length)
+        memory = {"inputs": memory_of(case).total, "peak": 0}
+        rows.append(dataclasses.replace(make_row(), case=case, memory=memory))
+    longer = dataclasses.replace(base, seq_len=262144)
+    assert predicted_memory_bytes(longer, rows) == pytest.approx(memory_of(longer).total)
 
 
 def test_where_two_series_meet_the_one_at_the_same_batch_is_continued() -> None:

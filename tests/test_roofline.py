@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models.scripted import rows_of, write
 from rows import make_row
 
 from lbench import mechanisms, results
@@ -116,6 +117,19 @@ def test_the_figure_shows_the_tables_values(tmp_path: Path) -> None:
     assert all(rate == pytest.approx(min(3.0 * x, 700.0)) for x, rate in roof.items())
     (path,) = draw_roofline(panels, tmp_path / "figures")
     assert path.read_bytes() == draw_roofline(panels, tmp_path / "figures")[0].read_bytes()
+
+
+def test_rows_of_models_stand_under_the_roof_by_their_own_work(tmp_path: Path, cli: Any) -> None:
+    rows = [row for row in rows_of("models-fast") if row.case.seq_len == 32768]
+    folder = write(tmp_path / "rows", rows)
+    read = results.read(folder)
+    points = [point for panel in roofline.panels(roofline.load([read])) for point in panel.points]
+    works = {row.model["useful_flops"] / row.model["floor_bytes"] for row in rows if row.times_ms}
+    assert {point.intensity for point in points} == works
+    assert all(point.executed_tflop_s >= point.tflop_s for point in points)
+    code, out, _ = cli("roofline", folder)
+    assert code == 0
+    assert "tnl-1b, compile on" in out
 
 
 def test_the_command_prints_draws_and_says_what_is_missing(tmp_path: Path, cli: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lbench import backends as registry
 from lbench import suite as suites
 from lbench.case import PASSES
+from lbench.claims.rows import ours
 from lbench.claims.spec import Claim, Line
 from lbench.errors import UsageError, unknown
 from lbench.lengths import format_length, parse_lengths
@@ -28,10 +29,11 @@ def suite_of(
         registry.load(name)
     lengths = _lengths(claim, seq)
     sweeps = [
-        {**_axes(line), "backend": names, "pass": pass_name, "seq": ",".join(map(str, lengths))}
+        {**axes, "backend": names, "pass": pass_name}
         for line in claim.lines
         for pass_name in line.values
         if (not passes or pass_name in passes) and (names := _names(line, backends))
+        for axes in _axes(line, lengths)
     ]
     if not sweeps:
         raise UsageError(
@@ -63,9 +65,16 @@ def _names(line: Line, backends: Sequence[str]) -> list[str]:
     if backends:
         return [name for name in backends if registry.load(name).mechanism == mechanism]
     own = [line.fields["backend"]] if "backend" in line.fields else []
-    ours = [name for name in (f"{mechanism}_triton",) if name in registry.names()]
-    return list(dict.fromkeys([*own, *(ours if own else [])]))
+    return list(dict.fromkeys([*own, *([ours(line)] if own and ours(line) else [])]))
 
 
-def _axes(line: Line) -> dict[str, Any]:
-    return {name: value for name, value in line.shape.items() if name != "mechanism"}
+def _axes(line: Line, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Of lengths that do not divide the tokens of a rerun, one sequence is a call."""
+    axes = {name: value for name, value in line.shape.items() if name != "mechanism"}
+    again = dict(line.rerun)
+    tokens = again.pop("tokens", 0)
+    whole = [length for length in lengths if not tokens or tokens % length == 0]
+    held = {"tokens": tokens} if tokens else {}
+    for part, fields in ((whole, held), ([n for n in lengths if n not in whole], {"batch": 1})):
+        if part:
+            yield {**axes, **again, **fields, "seq": ",".join(map(str, part))}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lbench import backends
 from lbench.claims.spec import Claim, Line
 from lbench.gates.series import held_of
 from lbench.metrics import METRICS
@@ -82,6 +83,33 @@ def elsewhere(
                 setting = (value, case.heads, case.head_dim, case.head_dim_v, case.dtype, case.device)
                 found.setdefault(setting, {})[case.seq_len] = one
     return found
+
+
+def in_one_setting(claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
+    """Rows of mixers as they are, and of models those in the one setting that answers most of the claim.
+
+    Checkpointing and compilation change a speed as length does, so lengths and models are compared in one.
+    """
+    answered: dict[str, set[tuple[str, int]]] = {}
+    for one in rows:
+        for line in claim.lines if one.row.case.model else ():
+            fits = any(_fits(one.row, line, pass_name) for pass_name in line.values)
+            if fits and one.row.times_ms and one.row.case.seq_len in claim.lengths:
+                answered.setdefault(setting_of(one), set()).add((line.id, one.row.case.seq_len))
+    most = max(answered, key=lambda setting: (len(answered[setting]), setting), default="")
+    return [one for one in rows if not one.row.case.model or setting_of(one) == most]
+
+
+def setting_of(one: Measured) -> str:
+    """A model's settings that are not the usual ones, in words: `checkpoint block, compile on`."""
+    case = one.row.case
+    return case.model_setting.removeprefix(case.model).removeprefix(", ")
+
+
+def ours(line: Line) -> str:
+    """This project's backend of a line's mechanism; empty where there is none."""
+    name = f"{line.fields.get('mechanism')}_triton"
+    return name if name in backends.names() else ""
 
 
 def machines(rows: Sequence[Measured]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lbench import crossover
-from lbench.claims.rows import Measured, answers, elsewhere, machines
+from lbench.claims.rows import Measured, answers, elsewhere, machines, ours
 from lbench.claims.spec import Claim, Line, Shape
 from lbench.crossover import Crossover, Point
 from lbench.crossover.words import length_text, sentence
@@ -36,9 +36,27 @@ class Judged:
     machine: str = ""
 
 
-def judge(claim: Claim, shape: Shape, rows: Sequence[Measured]) -> Judged:
-    """At the claim's shapes, or where these have no rows at another setting that is named."""
+def judge_all(claim: Claim, rows: Sequence[Measured]) -> Iterator[Judged]:
+    """Everything said of its shape; of models by our kernel too, in place of the published one."""
+    for shape in claim.shapes:
+        yield judge(claim, shape, rows)
+        line = claim.line(shape.line)
+        if "model" in line.fields and (name := ours(line)):
+            by_ours = judge(claim, shape, rows, name)
+            if by_ours.outcome != "no rows":
+                yield by_ours
+
+
+def judge(claim: Claim, shape: Shape, rows: Sequence[Measured], by: str = "") -> Judged:
+    """At the claim's shapes, or where these have no rows at another setting that is named.
+
+    With `by` a backend takes the place of the line's own.
+    """
     lines = [claim.line(line) for line in (shape.line, shape.other) if line]
+    if by:
+        own = lines[0]
+        name = f"{own.name} by {by}"
+        lines[0] = dataclasses.replace(own, name=name, fields={**own.fields, "backend": by})
     subject = _subject(shape, lines)
     published = _published(claim, shape, lines)
     sides, setting = _sides(claim, shape, lines, rows)

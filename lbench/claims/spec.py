@@ -4,10 +4,12 @@ title, source, gpu, note
 metric = "time_ms"            # or "tokens_per_s"
 lengths = [512, 1024]
 [setting]                     # fields of all cases: dtype, heads, batch or tokens ...
+[rerun]                       # what `claims run` sets where the paper is silent: tokens, checkpoint ...
 [[line]]                      # one row of the table
 id, name
 mechanism, backend, model     # what computes it here; absent where nothing does
 heads, head_dim ...           # fields of its own
+rerun.tokens                  # its own settings of a rerun
 values.fwd = [8.8, "OOM"]     # by pass, one for each length; a word where there is no number
 [[shape]]
 kind = "flat"                 # a token costs the same at all lengths, within `within` (1.10)
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 KINDS = ("flat", "ordering", "crossover", "ratio")
@@ -38,6 +40,8 @@ class Line:
     """Fields of its cases, `tokens` among them; `mechanism`, and the `backend` that is the same kernel."""
     values: Mapping[str, tuple[float | str, ...]]
     """By pass, a value for each of the claim's lengths; a word where there is no number."""
+    rerun: Mapping[str, Any] = field(default_factory=dict)
+    """Settings to measure it again with, where the paper is silent; `tokens` at lengths that divide them."""
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -104,7 +108,8 @@ class Claim:
 def parse(name: str, content: Mapping[str, Any]) -> Claim:
     """A claim from its file; ValueError where the file contradicts itself."""
     lengths = tuple(content["lengths"])
-    lines = tuple(_line(entry, content["setting"], lengths) for entry in content["line"])
+    rerun = content.get("rerun", {})
+    lines = tuple(_line(entry, content["setting"], rerun, lengths) for entry in content["line"])
     shapes = tuple(_shape(entry, lengths, {line.id: line for line in lines}) for entry in content["shape"])
     if content["metric"] not in METRICS or len({line.id for line in lines}) != len(lines):
         raise ValueError(f"claim {name}: metric {content['metric']}, or one id twice")
@@ -112,15 +117,16 @@ def parse(name: str, content: Mapping[str, Any]) -> Claim:
     return Claim(name=name, lengths=lengths, lines=lines, shapes=shapes, **texts)
 
 
-def _line(entry: Mapping[str, Any], setting: Mapping[str, Any], lengths: Sequence[int]) -> Line:
-    fields = {
-        **setting,
-        **{name: value for name, value in entry.items() if name not in ("id", "name", "values")},
-    }
+def _line(
+    entry: Mapping[str, Any], setting: Mapping[str, Any], rerun: Mapping[str, Any], lengths: Sequence[int]
+) -> Line:
+    others = ("id", "name", "values", "rerun")
+    fields = {**setting, **{name: value for name, value in entry.items() if name not in others}}
     values = {pass_name: tuple(given) for pass_name, given in entry["values"].items()}
     if any(len(given) != len(lengths) for given in values.values()):
         raise ValueError(f"line {entry['id']}: not one value a length")
-    return Line(id=entry["id"], name=entry["name"], fields=fields, values=values)
+    again = {**rerun, **entry.get("rerun", {})}
+    return Line(id=entry["id"], name=entry["name"], fields=fields, values=values, rerun=again)
 
 
 def _shape(entry: Mapping[str, Any], lengths: tuple[int, ...], lines: Mapping[str, Line]) -> Shape:

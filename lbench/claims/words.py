@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lbench.claims.rows import Measured, answers, machines
-from lbench.claims.shapes import Judged, judge
+from lbench.claims.rows import Measured, answers, in_one_setting, machines, setting_of
+from lbench.claims.shapes import Judged, judge_all
 from lbench.claims.spec import Claim, Line
 from lbench.lengths import format_length
 from lbench.report.wording import SHORT
@@ -43,10 +43,13 @@ class Told:
     """(line's id, pass) -> its measurements."""
     shapes: tuple[Judged, ...]
     machines: str
+    setting: str = ""
+    """Of models: the one that their rows are taken from."""
 
 
 def tell(claim: Claim, rows: Sequence[Measured]) -> Told:
     """Looks up every line and judges every shape."""
+    rows = in_one_setting(claim, rows)
     measured, used = {}, []
     for line in claim.lines:
         for pass_name in line.values:
@@ -57,8 +60,13 @@ def tell(claim: Claim, rows: Sequence[Measured]) -> Told:
                 for by_length in found.values()
                 for _, one in sorted(by_length.items())
             )
-    shapes = tuple(judge(claim, shape, rows) for shape in claim.shapes)
-    return Told(claim=claim, measured=measured, shapes=shapes, machines=machines(used))
+    return Told(
+        claim=claim,
+        measured=measured,
+        shapes=tuple(judge_all(claim, rows)),
+        machines=machines(used),
+        setting=next((setting_of(one) for one in used if one.row.case.model), ""),
+    )
 
 
 def _measurement(claim: Claim, line: Line, pass_name: str, one: Measured) -> Measurement:
@@ -86,7 +94,8 @@ def text(told: Told, width: int) -> Iterator[str]:
     """The lines of a terminal."""
     claim = told.claim
     yield from textwrap.wrap(f"{claim.name}: {claim.title}", width)
-    head = f"published: {claim.gpu}; here: {told.machines or 'no rows yet at these shapes'}"
+    here = ", ".join(filter(None, [told.machines or "no rows yet at these shapes", told.setting]))
+    head = f"published: {claim.gpu}; here: {here}"
     for paragraph in (claim.source, claim.note, head):
         yield from textwrap.wrap(paragraph, width, initial_indent="  ", subsequent_indent="  ")
     for pass_name in claim.passes:

@@ -141,6 +141,7 @@ def _record(told: Told) -> dict[str, Any]:
         "gpu": claim.gpu,
         "metric": claim.metric,
         "machines": told.machines or None,
+        "setting": told.setting or None,
         "lines": [
             {
                 "line": line.id,

@@ -15,8 +15,12 @@ from lbench.cli.lists import split_formats, split_names
 def command(
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
     metric: Annotated[
-        str, typer.Option(help="A metric, or relative_speed.", autocompletion=complete.metrics)
-    ] = "time_ms",
+        str | None,
+        typer.Option(
+            help="A metric, or relative_speed; by default time_ms, of models' training tokens_per_s.",
+            autocompletion=complete.metrics,
+        ),
+    ] = None,
     format_name: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex.")] = "rich",
     backend: axes.OnlyBackends = None,
     pass_names: axes.OnlyPasses = None,
@@ -27,14 +31,20 @@ def command(
         str | None, typer.Option(help="Backend of relative_speed; by default lightning_triton.")
     ] = None,
 ) -> None:
-    """Print a table a pass and condition, the best of each length in bold."""
+    """Print a table a pass and condition, the best of each length in bold.
+
+    Models of all sizes in one setting share a table; the best is that of its size.
+    """
     from lbench.report.choices import load, select
+    from lbench.report.model_tables import model_tables
     from lbench.report.table_formats import FORMATS, print_rich
     from lbench.report.tables import tables
 
     (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
     frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
-    made = tables(frame, metric, relative_to or "")
+    of_models = frame["model"].fillna("") != ""
+    made = tables(frame[~of_models], metric or "time_ms", relative_to or "") if (~of_models).any() else []
+    made += model_tables(frame[of_models], metric or "", relative_to or "") if of_models.any() else []
     if kind == "rich":
         from rich.console import Console
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lbench.case import MODEL_SETTINGS
@@ -21,7 +21,7 @@ def told(answer: Crossover, machine: str, width: int) -> list[str]:
     lines = textwrap.wrap(f"{setting(answer.setting)}, {machine}", width)
     for text in (sentence(answer), *notes(answer)):
         lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
-    return [*lines, *_table(answer)]
+    return [*lines, *_table(answer, width)]
 
 
 def setting(fields: Mapping[str, Any]) -> str:
@@ -114,16 +114,24 @@ def length_text(length: float) -> str:
     return _digits(length)
 
 
-def _table(answer: Crossover) -> list[str]:
+def _table(answer: Crossover, width: int) -> list[str]:
+    """A line a length; names of mixers in models by their models alone, where there is no room for both."""
     names = (answer.one, answer.other)
-    head = ("length", *names, "ratio (95 %)", "")
     body = [_line(point, names) for point in answer.points]
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(4)]
+    in_full = _aligned([("length", *names, "ratio (95 %)", ""), *body])
+    models = [name.rpartition(" in ")[2] for name in names]
+    if max(map(len, in_full)) <= width or models[0] == models[1]:
+        return in_full
+    return _aligned([("length", *models, "ratio (95 %)", ""), *body])
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
     return [
         "  "
-        + "  ".join(cell.rjust(width) for cell, width in zip(line[:4], widths, strict=True))
+        + "  ".join(cell.rjust(size) for cell, size in zip(line[:4], widths, strict=True))
         + f"  {line[4]}".rstrip()
-        for line in [head, *body]
+        for line in lines
     ]
 
 

@@ -7,7 +7,7 @@ constant in that setting: the batch, or the tokens (batch x seq_len). A row may 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -69,10 +69,10 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     return found
 
 
-def newest(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a point of a setting: the one that started last, as when several runs are loaded."""
+def newest(rows: pd.DataFrame, setting: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a point (of each `setting`): the one that started last, as when several runs are loaded."""
     ordered = rows.sort_values("started_at", kind="stable", na_position="first")
-    return ordered.drop_duplicates(list(POINT), keep="last").sort_index()
+    return ordered.drop_duplicates([*POINT, *setting], keep="last").sort_index()
 
 
 def _settings(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:

@@ -20,7 +20,8 @@ def failures(rows: Sequence[Mapping[Any, Any]], every: bool = False) -> list[tup
     found: dict[tuple[Any, ...], tuple[Mapping[Any, Any], int]] = {}
     for row in rows:
         if row["verdict"] in TOLD:
-            kind = (row["backend"], row["pass"], row["verdict"], row["reproduce"] if every else "")
+            alike = [row["backend"], row.get("model"), row["pass"], row["verdict"]]
+            kind = (*alike, row["reproduce"] if every else "")
             first, count = found.get(kind, (row, 0))
             found[kind] = (first, count + 1)
     return [(_told(row, count - 1), str(row["reproduce"])) for row, count in found.values()]
@@ -29,4 +30,6 @@ def failures(rows: Sequence[Mapping[Any, Any]], every: bool = False) -> list[tup
 def _told(row: Mapping[Any, Any], more: int) -> str:
     shape = f"{format_length(int(row['batch']))} x {format_length(int(row['seq_len']))}"
     others = f" (and {more} more)" if more else ""
-    return f"{title(row['backend'])}, {row['pass']}, {shape}{others}: {row['verdict']}: {row['reason']}"
+    # Frames of an export that was made before there were models have no such column.
+    who = title(row["backend"]) + (f" in {row['model']}" if row.get("model") else "")
+    return f"{who}, {row['pass']}, {shape}{others}: {row['verdict']}: {row['reason']}"

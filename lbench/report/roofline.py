@@ -1,7 +1,8 @@
 """Rows under the roofs of their card: arithmetic over bytes against the rate it was done at.
 
 Useful work is the mechanism's cheapest exact form over the bytes that must move. Executed work is what a kept
-profile of the same case counted; it is not guessed where there is none.
+profile of the same case counted; of models it is what their rows say, with what checkpointing computes again;
+else it is not guessed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from lbench import frame, mechanisms
+from lbench import floors, frame
 from lbench.profiling.analysis import Analysis
 from lbench.report.conditions import Condition, conditions
 from lbench.report.tables import number
 from lbench.report.wording import title
-from lbench.results import Results
+from lbench.results import Results, Row
 
 COLUMNS = ("backend", "length", "FLOP/B", "TFLOP/s", "roof", "share", "of")
 EXECUTED = ("executed FLOP/B", "executed TFLOP/s")
@@ -157,20 +158,27 @@ def missing(panel: Panel) -> list[str]:
     return told
 
 
-def _work(row: Any, result: Results, profiles: Sequence[Analysis]) -> dict[str, float]:
+def _work(row: Row, result: Results, profiles: Sequence[Analysis]) -> dict[str, float]:
     run = result.runs.get(row.run, {})
-    mechanism = mechanisms.load(row.case.mechanism)
     profile = next((one for one in profiles if one.kept.case.key == row.case.key), None)
-    executed = profile.executed_flops if profile else None
-    moved = (profile.moved_bytes if profile else None) or mechanism.floor_bytes(row.case)
+    executed = profile.executed_flops if profile else row.model.get("executed_flops")
+    useful_flops, floor_bytes = _least(row)
+    moved = (profile.moved_bytes if profile else None) or floor_bytes
     return {
-        "useful_flops": mechanism.useful_flops(row.case),
-        "floor_bytes": mechanism.floor_bytes(row.case),
+        "useful_flops": useful_flops,
+        "floor_bytes": floor_bytes,
         "executed_flops": math.nan if executed is None else executed,
         "moved_bytes": moved,
         "bandwidth_gb_s": run.get("copy_bandwidth_gb_s") or math.nan,
         "matrix_tflop_s": _matrix_rate(row.case.dtype, run, result, profiles),
     }
+
+
+def _least(row: Row) -> tuple[float, float]:
+    """Useful FLOPs and bytes that must move; a model's are in its row, as its config.json may be gone."""
+    if row.case.model:
+        return row.model.get("useful_flops", math.nan), row.model.get("floor_bytes", math.nan)
+    return floors.useful_flops(row.case), floors.floor_bytes(row.case)
 
 
 def _matrix_rate(dtype: str, run: Mapping[str, Any], result: Results, profiles: Sequence[Analysis]) -> float:

@@ -41,11 +41,11 @@ def to_markdown(tables: Sequence[Table]) -> str:
     """GitHub's tables, the best in `**`."""
     parts = []
     for table in tables:
-        head = ["mechanism", "backend", *map(format_length, table.lengths)]
+        head = [table.of, "backend", *map(format_length, table.lengths)]
         lines = [_pipe(head), _pipe(["---", "---", *["---:"] * len(table.lengths)])]
         for line in table.shown:
             cells = [_bold(cell.text, "**", "**") if cell.best else cell.text for cell in line.cells]
-            lines.append(_pipe([escape_markdown(line.mechanism), escape_markdown(line.title), *cells]))
+            lines.append(_pipe([escape_markdown(line.group), escape_markdown(line.title), *cells]))
         notes = [table.legend, ""] + [
             f"- {escape_markdown(told)}: {_code(command)}" for told, command in table.failures
         ]
@@ -59,14 +59,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     lengths = sorted({length for table in tables for length in table.lengths})
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["metric", "setting", "condition", "pass", "mechanism", "backend", *lengths])
+    writer.writerow(["metric", "setting", "condition", "pass", "model", "mechanism", "backend", *lengths])
     for table in tables:
         for line in table.lines:
             by_length = dict(zip(table.lengths, line.cells, strict=True))
             cells = [by_length.get(length) for length in lengths]
             texts = ["" if c is None else c.verdict if math.isnan(c.value) else repr(c.value) for c in cells]
             where = [table.metric, table.setting, table.condition, table.pass_name]
-            writer.writerow([*where, line.mechanism, line.backend, *texts])
+            writer.writerow([*where, line.model, line.mechanism, line.backend, *texts])
     return file.getvalue()
 
 
@@ -86,8 +86,8 @@ def _latex_table(table: Table) -> str:
         "\\toprule",
         f"{head} \\\\",
     ]
-    for mechanism, group in _groups(table):
-        lines += ["\\midrule", f"\\emph{{{escape_latex(mechanism)}}}{' &' * len(table.lengths)} \\\\"]
+    for name, group in _groups(table):
+        lines += ["\\midrule", f"\\emph{{{escape_latex(name)}}}{' &' * len(table.lengths)} \\\\"]
         for line in group:
             cells = [escape_latex(cell.text) for cell in line.cells]
             marked = [
@@ -107,8 +107,8 @@ def _rich_block(table: Table, columns: slice, mark: bool) -> RichTable:
     block.add_column("", no_wrap=True, max_width=WIDEST_NAME, overflow="ellipsis")
     for length in table.lengths[columns]:
         block.add_column(format_length(length), justify="right", no_wrap=True)
-    for mechanism, group in _groups(table):
-        block.add_row(Text(mechanism, style="italic"))
+    for name, group in _groups(table):
+        block.add_row(Text(name, style="italic"))
         for line in group:
             cells = [
                 Text(
@@ -134,7 +134,7 @@ def _blocks(table: Table, width: int) -> Iterator[slice]:
 
 
 def _groups(table: Table) -> Iterator[tuple[str, Iterator[Line]]]:
-    return itertools.groupby(table.shown, key=lambda line: line.mechanism)
+    return itertools.groupby(table.shown, key=lambda line: line.group)
 
 
 def _bold(text: str, before: str, after: str) -> str:

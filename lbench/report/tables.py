@@ -54,6 +54,13 @@ class Line:
     backend: str
     title: str
     cells: tuple[Cell, ...]
+    model: str = ""
+    """Where a table is of models."""
+
+    @property
+    def group(self) -> str:
+        """What it stands under: its model, else its mechanism."""
+        return self.model or self.mechanism
 
     @property
     def absent(self) -> bool:
@@ -76,12 +83,16 @@ class Table:
     lines: tuple[Line, ...]
     failures: tuple[tuple[str, str], ...] = ()
     """What went wrong in it, and the command that runs that case again."""
+    of: str = "mechanism"
+    """What its lines stand under: mechanism | model."""
+    note: str = ""
+    """What else must be said of it."""
 
     @property
     def title(self) -> str:
         """What it shows, and what was held constant."""
-        shown = PASS_TITLES[self.pass_name].capitalize()
-        return f"{shown}, {self.condition}: {self.metric_title}, {self.better} is better"
+        shown = ", ".join(filter(None, [PASS_TITLES[self.pass_name].capitalize(), self.condition]))
+        return f"{shown}: {self.metric_title}, {self.better} is better"
 
     @property
     def shown(self) -> tuple[Line, ...]:
@@ -101,15 +112,15 @@ class Table:
         for verdict in sorted({line.cells[0].verdict for line in left_out}):
             named = ", ".join(line.title for line in left_out if line.cells[0].verdict == verdict)
             parts.append(f"{verdict}: {named}")
-        return "; ".join(parts)
+        return "; ".join([self.note] * bool(self.note) + parts)
 
 
 def tables(frame: pd.DataFrame, metric: str = "time_ms", relative_to: str = "") -> list[Table]:
     """A table a condition and pass. UsageError for an unknown metric or one that no `ok` row has."""
     wanted = axis(metric, pick_reference(frame, relative_to) if metric == RELATIVE or relative_to else "")
-    better = "higher" if metric == RELATIVE else METRICS[metric].better
+    better = better_of(wanted)
     made = [_table(one, name, wanted, better) for one in conditions(frame) for name in one.passes]
-    if (frame["verdict"] == "ok").any() and not any(_has_value(table) for table in made):
+    if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):
         raise UsageError(f"no row has a {metric} ({wanted.title}); choose another --metric")
     return made
 
@@ -132,7 +143,13 @@ def _digits(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _has_value(table: Table) -> bool:
+def better_of(wanted: Axis) -> str:
+    """Which values of an axis are the better ones: lower | higher."""
+    return "higher" if wanted.metric == RELATIVE else METRICS[wanted.metric].better
+
+
+def has_value(table: Table) -> bool:
+    """Whether any cell has a value."""
     return any(not math.isnan(cell.value) for line in table.lines for cell in line.cells)
 
 
@@ -142,14 +159,7 @@ def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> T
     drawn = values(rows, wanted).rename(columns={"y": "value"})
     rows = rows.assign(**{name: drawn[name] for name in ("value", "low", "high")}, could_see=tied)
     lengths = tuple(int(length) for length in sorted(rows["seq_len"].unique()))
-    column = rows.groupby("seq_len")["value"]
-    best_values = column.min() if better == "lower" else column.max()
-    bests = {int(length): best for length, best in zip(best_values.index, best_values, strict=True)}
-    lines = [
-        _line(str(backend), str(mechanism), part, lengths, bests)
-        for (backend, mechanism), part in rows.groupby(["backend", "mechanism"], sort=False)
-    ]
-    lines.sort(key=lambda line: rank(line.backend, line.mechanism))
+    lines = lines_of(rows, lengths, better, rows)
     return Table(
         metric=wanted.metric,
         metric_title=wanted.title,
@@ -158,9 +168,23 @@ def _table(condition: Condition, pass_name: str, wanted: Axis, better: str) -> T
         condition=condition.title,
         setting=condition.setting,
         lengths=lengths,
-        lines=tuple(lines),
+        lines=lines,
         failures=tuple(failures(rows.sort_values("seq_len", kind="stable").to_dict("records"))),
     )
+
+
+def lines_of(
+    rows: pd.DataFrame, lengths: Sequence[int], better: str, rivals: pd.DataFrame
+) -> tuple[Line, ...]:
+    """A line a backend of the rows; the best of a length is that of `rivals`, the rows among them."""
+    column = rivals.groupby("seq_len")["value"]
+    best_values = column.min() if better == "lower" else column.max()
+    bests = {int(length): best for length, best in zip(best_values.index, best_values, strict=True)}
+    lines = [
+        _line(str(backend), str(mechanism), part, lengths, bests)
+        for (backend, mechanism), part in rows.groupby(["backend", "mechanism"], sort=False)
+    ]
+    return tuple(sorted(lines, key=lambda line: rank(line.backend, line.mechanism)))
 
 
 def _line(

@@ -10,7 +10,7 @@ import torch
 from models.scripted import row_of, write
 from models.tiny import NATIVE, case_of
 
-from lbench import models, results, suite
+from lbench import model_check, models, results, suite
 from lbench.case import MODEL_PASSES, Case
 from lbench.errors import UsageError
 from lbench.model_check import check
@@ -38,6 +38,30 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_checked_before():
+    """What one test breaks, another must not have found right."""
+    model_check._whole.clear()
+    model_check._found.clear()
+
+
+def test_lengths_and_batches_share_the_check_of_the_whole_model(monkeypatch):
+    """A setting does not: what it changes is checked for itself."""
+    asked = []
+    tiny_errors = model_check._tiny_errors
+    monkeypatch.setattr(
+        model_check, "_tiny_errors", lambda case, *rest: (asked.append(case), tiny_errors(case, *rest))[1]
+    )
+    case = case_of("tnl-tiny", "native", "lightning", pass_name="train", seq_len=48, batch=2)
+    fields = [{}, {"seq_len": 64}, {"batch": 1}, {"checkpoint": "block"}, {"chunk": 16}, {"chunk": 32}]
+    found = [check(dataclasses.replace(case, **one), "cpu") for one in fields]
+    assert [one.verdict for one in found] == ["ok"] * len(fields)
+    assert [(one.checkpoint, bool(one.chunk)) for one in asked] == [
+        ("none", False), ("block", False), ("none", True)
+    ]  # fmt: skip
+    assert found[0].errors["weights"] == found[1].errors["weights"]
 
 
 @pytest.mark.parametrize("pass_name", MODEL_PASSES)
@@ -116,6 +140,7 @@ def test_the_whole_model_is_checked_in_the_rows_own_setting(monkeypatch, setting
     case = case_of("tnl-tiny", "native", "lightning", pass_name="train", seq_len=48, batch=2, **setting)
     assert check(case, "cpu").verdict == "ok"
     monkeypatch.setattr(decoder, "_again", breaks)
+    model_check._whole.clear()
     found = check(case, "cpu")
     assert (found.verdict, "of the whole model" in found.reason) == ("wrong", True)
     assert check(dataclasses.replace(case, checkpoint="none", chunk=0), "cpu").verdict == "ok"

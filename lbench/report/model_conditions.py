@@ -1,0 +1,72 @@
+"""Conditions of models: rows of all models in one setting, and at one batch where a pass is shown by batches.
+
+Training is shown at the fastest batch of each length, since the tokens of a step differ with what fits;
+prefill and decoding at one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from lbench.lengths import format_length
+from lbench.report.conditions import Condition, newest, slug_of
+
+SETTING = ("machine", "dtype", "body", "checkpoint", "chunk", "prefill_chunk", "compile")
+LABELLED = ("body", "checkpoint", "compile")
+"""Settings whose values say little without their names."""
+USUAL = ("", "native", "none", 0, "off")
+
+
+def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]:
+    """Those of a pass: settings, and batches where it is shown by them; of training their title is empty."""
+    frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]).fillna(frame["device"]))
+    rows = frame[frame["pass"] == pass_name]
+    told = [name for name in SETTING if rows[name].nunique() > 1]
+    # The model tells points of one backend apart here, as nothing else of its shape does.
+    rows = rows.loc[newest(rows.assign(backend=rows["backend"] + " " + rows["model"]), SETTING).index]
+    for values, part in rows.groupby(list(SETTING), sort=False, dropna=False):
+        setting = dict(zip(SETTING, values, strict=True))
+        said = [
+            f"{name.replace('_', ' ')} {setting[name]}" for name in SETTING[2:] if setting[name] not in USUAL
+        ]
+        suffix = "".join(
+            slug_of(name, f"{name} {setting[name]}" if name in LABELLED else setting[name])
+            for name in told
+            if setting[name] not in USUAL
+        )
+        shared = {"setting": ", ".join([str(setting["machine"]), str(setting["dtype"]), *said])}
+        batches = [None] if pass_name == "train" else sorted(part["batch"].unique())
+        for batch in batches:
+            chosen = _fastest(part) if batch is None else part[part["batch"] == batch]
+            title = "" if batch is None else f"batch {batch}"
+            slug = ("" if batch is None else f"-batch-{batch}") + suffix
+            yield Condition(title=title, slug=slug, rows=chosen, **shared)
+
+
+def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a model, backend and length: the one with the most tokens a second, else any that failed."""
+    ranked = rows.sort_values("tokens_per_s", ascending=False, na_position="last", kind="stable")
+    return ranked.drop_duplicates(["model", "backend", "seq_len"]).sort_index()
+
+
+def size_of(name: str) -> str:
+    """`1b` of `tnl-1b`: what models to be compared share."""
+    return name if name.endswith(".json") else name.rpartition("-")[2]
+
+
+def steps_told(rows: pd.DataFrame) -> str:
+    """How many tokens a training step has: at most lengths of each size, and where it is another number."""
+    sizes = rows["model"].map(size_of)
+    usual = rows["tokens"].groupby(sizes, sort=False).agg(lambda counts: counts.value_counts().index[0])
+    named = [
+        f"{count:,} tokens a step" + (f" ({', '.join(of)})" if usual.nunique() > 1 else "")
+        for count, of in usual.groupby(usual, sort=False).groups.items()
+    ]
+    others = rows[rows["tokens"] != sizes.map(usual)]
+    single = sorted(others.loc[others["batch"] == 1, "seq_len"].unique())
+    named += [f"one sequence a step at {', '.join(map(format_length, single))}"] * bool(single)
+    if (others["batch"] > 1).any():
+        named.append("elsewhere the fastest batch measured")
+    return "; ".join(named)

@@ -1,0 +1,105 @@
+"""Tables of models: all sizes and families in one setting, lengths across, the best of each size in bold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pandas as pd
+
+from lbench.case import MODEL_PASSES
+from lbench.errors import UsageError
+from lbench.report.conditions import Condition
+from lbench.report.failures import failures
+from lbench.report.model_conditions import model_conditions, size_of, steps_told
+from lbench.report.tables import Line, Table, better_of, has_value, lines_of
+from lbench.report.ties import ties
+from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
+from lbench.report.wording import rank
+
+USUAL = {"train": "tokens_per_s", "prefill": "time_ms", "decode": "time_ms"}
+"""What a table of a pass shows where no metric is named."""
+TITLES = {
+    ("train", "tokens_per_s"): "tokens a GPU and second",
+    ("prefill", "time_ms"): "time to first token (ms)",
+    ("decode", "time_ms"): "time a token (ms)",
+}
+
+
+def titles(metric: str) -> list[str]:
+    """What tables of models call a metric, beside its own title."""
+    return [title for (_, name), title in TITLES.items() if name == metric]
+
+
+def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -> list[Table]:
+    """A table a pass and setting (and batch, but of training). Without a metric the usual one of each pass.
+
+    UsageError for an unknown metric, or one that no `ok` row has.
+    """
+    reference = pick_reference(frame, relative_to) if metric == RELATIVE or relative_to else ""
+    made = [
+        _table(condition, pass_name, axis(metric or USUAL[pass_name], reference))
+        for pass_name in MODEL_PASSES
+        for condition in model_conditions(frame, pass_name)
+    ]
+    if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):
+        raise UsageError(f"no row has a {metric}; choose another --metric")
+    return made
+
+
+def _table(condition: Condition, pass_name: str, wanted: Axis) -> Table:
+    rows = condition.rows.sort_values("seq_len", kind="stable")
+    lengths = tuple(int(length) for length in sorted(rows["seq_len"].unique()))
+    train = pass_name == "train"
+    return Table(
+        metric=wanted.metric,
+        metric_title=TITLES.get((pass_name, wanted.metric), wanted.title),
+        better=better_of(wanted),
+        pass_name=pass_name,
+        condition=condition.title,
+        setting=condition.setting,
+        lengths=lengths,
+        lines=tuple(line for part in _sizes(rows) for line in _of_size(part, wanted, lengths)),
+        failures=tuple(failures(rows.to_dict("records"))),
+        of="model",
+        note=steps_told(rows) if train else "",
+    )
+
+
+def _sizes(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows by size, the smallest first."""
+    sizes = rows["model"].map(size_of)
+    order = rows.assign(params=rows["params"].astype(float)).groupby(sizes)["params"].min().sort_values()
+    for size in order.index:
+        yield rows[sizes == size]
+
+
+def _of_size(rows: pd.DataFrame, wanted: Axis, lengths: tuple[int, ...]) -> list[Line]:
+    """The lines of models that are compared with each other."""
+    drawn = (_speeds(rows, wanted) if wanted.metric == RELATIVE else values(rows, wanted)).rename(
+        columns={"y": "value"}
+    )
+    # Times of unlike batches are no times of the same work.
+    alike = rows[rows.groupby("seq_len")["batch"].transform("nunique") == 1]
+    tied = pd.Series(ties(alike, wanted.metric), dtype=float).reindex(rows.index)
+    rows = rows.assign(**{name: drawn[name] for name in ("value", "low", "high")}, could_see=tied)
+    made = [
+        dataclasses.replace(line, model=str(model))
+        for model, part in sorted(
+            rows.groupby("model", sort=False), key=lambda one: rank("", str(one[1]["mechanism"].iloc[0]))
+        )
+        for line in lines_of(part, lengths, better_of(wanted), rows)
+    ]
+    return made
+
+
+def _speeds(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
+    """Tokens a second over those of the reference at the same length, in the same size."""
+    speeds = values(rows, axis("tokens_per_s"))
+    timed = speeds.assign(seq_len=rows["seq_len"])[rows["backend"] == wanted.reference]
+    base = timed.drop_duplicates("seq_len").set_index("seq_len").reindex(rows["seq_len"])
+    base.index = rows.index
+    own = rows["backend"] == wanted.reference
+    y = speeds["y"] / base["y"]
+    low, high = (speeds["low"] / base["high"]).where(~own, y), (speeds["high"] / base["low"]).where(~own, y)
+    return pd.DataFrame({"y": y, "low": low, "high": high})

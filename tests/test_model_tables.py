@@ -1,0 +1,152 @@
+"""Tables of models: every size and family of a setting in one, the best of each size, ratios from speeds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from models.scripted import row_of, rows_of, write
+
+import lbench
+from lbench.errors import UsageError
+from lbench.report.model_tables import model_tables
+from lbench.report.table_formats import to_csv, to_markdown
+from lbench.report.values import RELATIVE
+from lbench.validate import problems
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the commands of a plan leave them once merged: each case once, in no order."""
+    kept = rows_of("models-train", "models-fast", "models-serve")
+    return write(tmp_path_factory.mktemp("models") / "rows", kept[1::2] + kept[::2])
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> pd.DataFrame:
+    return lbench.load(folder)
+
+
+def test_one_table_holds_all_sizes_of_a_setting(rows: pd.DataFrame) -> None:
+    trained = [table for table in model_tables(rows) if table.pass_name == "train"]
+    assert len(trained) == 3, "block, and none and selective at 1b"
+    (table,) = (one for one in trained if "checkpoint block" in one.setting)
+    assert table.metric == "tokens_per_s"
+    assert list(dict.fromkeys(line.model for line in table.lines)) == [
+        *("llama-385m", "tnl-385m", "llama-1b", "tnl-1b", "llama-3b", "tnl-3b")
+    ]
+    assert {81920, 94208, 131072} <= set(table.lengths)
+    for told in (
+        "131,072 tokens a step",
+        "65,536 tokens a step (3b)",
+        "one sequence a step at 80k, 92k, 128k",
+    ):
+        assert told in table.legend
+
+
+def test_every_cell_is_the_row_it_names(rows: pd.DataFrame) -> None:
+    """At a length of several batches the fastest; nothing is lost, nothing invented."""
+    for table in model_tables(rows):
+        told = [part for part in table.setting.split(", ") if part.startswith("checkpoint ")]
+        checkpoint = told[0].removeprefix("checkpoint ") if told else "none"
+        for line in table.lines:
+            for length, cell in zip(table.lengths, line.cells, strict=True):
+                of = rows[
+                    (rows["model"] == line.model)
+                    & (rows["backend"] == line.backend)
+                    & (rows["pass"] == table.pass_name)
+                    & (rows["seq_len"] == length)
+                    & (rows["checkpoint"] == checkpoint)
+                ]
+                if table.condition:
+                    of = of[of["batch"] == int(table.condition.removeprefix("batch "))]
+                values = of.loc[of["verdict"] == "ok", table.metric]
+                if cell.verdict == "ok":
+                    assert cell.value == (values.max() if table.better == "higher" else values.min())
+                else:
+                    assert not len(values)
+                    assert cell.verdict in (*of["verdict"], "")
+
+
+def test_the_best_is_that_of_its_size(rows: pd.DataFrame) -> None:
+    for table in model_tables(rows):
+        for size in {line.model.rpartition("-")[2] for line in table.lines}:
+            lines = [line for line in table.lines if line.model.endswith(f"-{size}")]
+            for cells in zip(*(line.cells for line in lines), strict=True):
+                values = [cell.value for cell in cells if not math.isnan(cell.value)]
+                best = (max if table.better == "higher" else min)(values, default=math.nan)
+                assert all(cell.value == best for cell in cells if cell.best)
+
+
+def test_speed_over_the_baseline_is_a_ratio_of_tokens_a_second(rows: pd.DataFrame) -> None:
+    """Also where a step of one has other tokens than that of the other."""
+    made = model_tables(rows, RELATIVE, "flash_attn2")
+    speeds = {(one.setting, one.condition, one.pass_name): one for one in model_tables(rows, "tokens_per_s")}
+    compared = 0
+    for table in made:
+        named = {
+            (line.model, line.backend): line.cells
+            for line in speeds[table.setting, table.condition, table.pass_name].lines
+        }
+        for line in table.lines:
+            base = named[f"llama-{line.model.partition('-')[2]}", "flash_attn2"]
+            for cell, own, other in zip(line.cells, named[line.model, line.backend], base, strict=True):
+                wanted = own.value / other.value
+                assert math.isnan(cell.value) == math.isnan(wanted)
+                assert math.isnan(wanted) or cell.value == pytest.approx(wanted)
+                compared += not math.isnan(wanted)
+    assert compared > 100
+
+
+def test_unlike_batches_are_no_tie(tmp_path: Path) -> None:
+    """A step of twice the tokens takes twice the time: who is faster a token is not told by times."""
+    kept = [
+        row for row in rows_of("models-fast") if row.case.checkpoint == "none" and row.case.seq_len == 1024
+    ]
+    twice = [
+        row_of(dataclasses.replace(row.case, batch=2 * row.case.batch))
+        if row.case.model == "llama-1b"
+        else row
+        for row in kept
+    ]
+    (table,) = model_tables(lbench.load(write(tmp_path / "rows", twice)))
+    (best,) = (line for line in table.lines if line.cells[0].best)
+    assert best.model == "tnl-1b"
+    assert all(math.isnan(line.cells[0].could_see) for line in table.lines)
+
+
+def test_formats_name_the_model(rows: pd.DataFrame) -> None:
+    table = model_tables(rows)[0]
+    assert "| model | backend | 1k |" in to_markdown([table])
+    lines = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    assert {(line["model"], line["mechanism"]) for line in lines} >= {("tnl-1b", "lightning")}
+
+
+def test_no_row_with_the_metric_is_one_line(rows: pd.DataFrame) -> None:
+    with pytest.raises(UsageError, match="choose another --metric"):
+        model_tables(rows[rows["pass"] == "decode"], "optimizer_mib")
+
+
+def test_the_command_prints_it_and_validate_recomputes_it(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cli("table", folder, "--pass", "train")
+    assert code == 0
+    assert "Training step: tokens a GPU and second, higher is better" in out
+    assert max(len(line) for line in out.splitlines() if "lbench run" not in line) <= 80
+    code, out, _ = cli("table", folder, "--pass", "train", "--format", "markdown")
+    notes = folder / "NOTES.md"
+    notes.write_text(out)
+    assert problems(folder) == []
+    notes.write_text(out.replace("| tnl-1b | Lightning", "| tnl-3b | Lightning", 1))
+    assert any("is not what the samples give" in one for one in problems(folder))
+    notes.unlink()
