@@ -208,8 +208,10 @@ def test_a_model_whose_whole_is_wrong_exits_1(cli, monkeypatch: pytest.MonkeyPat
     """Its mixer is right at its shape, but loses the state between two pieces of a prompt."""
     import torch
 
+    from lbench import model_check
     from lbench.backends import lightning_eager
 
+    monkeypatch.setattr(model_check, "_whole", {})
     chunked = lightning_eager._chunked
     monkeypatch.setattr(
         lightning_eager,
