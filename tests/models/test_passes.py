@@ -258,6 +258,7 @@ def test_the_suites_of_models_expand():
         "models-train",
         "models-fast",
         "models-serve",
+        "models-common",
         "models-trial",
         "quick-models-cuda",
         "quick-models-cpu",
@@ -266,7 +267,7 @@ def test_the_suites_of_models_expand():
         assert all(case.model for case in cases)
 
 
-@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve"])
+@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve", "models-common"])
 def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
     """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
     chosen = suite.load(name)
