@@ -15,7 +15,8 @@ from lbench.models.costs import GIB, memory_of
 from lbench.report.wording import MEANINGS
 
 PASSES = {"train": "training", "prefill": "prefill", "decode": "decoding"}
-HEAD = ("", "model", "mixer", "setting", "batch", "tokens/s", "memory", "from")
+HEAD = ("", "mixer", "batch", "tokens/s", "GiB", "from")
+OF_NUMBERS = (2, 3, 4)
 
 
 def sentence(advice: Advice) -> str:
@@ -56,25 +57,30 @@ def notes(advice: Advice) -> Iterator[str]:
 
 
 def table(advice: Advice) -> Iterator[str]:
-    """The best answers and where each comes from, then the keys of the rows."""
+    """The best answers, their settings and where each comes from, then the keys of the rows."""
     shown = advice.answers[:SHOWN]
-    lines = [HEAD]
-    for number, one in enumerate(shown, start=1):
-        case = one.case
-        sizes = (format_length(case.batch), f"{one.tokens_per_s:,.0f}", f"{one.memory_bytes / GIB:.1f} GiB")
-        lines.append((str(number), case.model, case.backend, _bare_setting(case), *sizes, one.basis))
+    lines = [HEAD, *(_cells(number, one) for number, one in enumerate(shown, start=1))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
+    settings = ["", *(_setting(one.case) for one in shown)]
+    for line, setting in zip(lines, settings, strict=True):
         cells = [
-            cell.rjust(width) if 4 <= place <= 6 else cell.ljust(width)
+            cell.rjust(width) if place in OF_NUMBERS else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+        if setting:
+            yield f"{' ' * widths[0]} {setting}"
     if len(advice.answers) > SHOWN:
         yield f"and {len(advice.answers) - SHOWN} more; --json has them all"
     yield "rows:"
     for number, one in enumerate(shown, start=1):
         yield from (f"  {number}  {row.row.case.key}" for row in one.rows)
+
+
+def _cells(number: int, answer: Answer) -> tuple[str, ...]:
+    case = answer.case
+    sizes = (format_length(case.batch), f"{answer.tokens_per_s:,.0f}", f"{answer.memory_bytes / GIB:.1f}")
+    return (str(number), f"{case.backend} in {case.model}", *sizes, answer.basis)
 
 
 def _to_do(advice: Advice, lead: str) -> str:

@@ -17,7 +17,7 @@ from lbench import floors, models
 from lbench.advice import advise
 from lbench.advice.estimates import Question, between
 from lbench.advice.missing import command_for
-from lbench.advice.words import notes, sentence
+from lbench.advice.words import notes, sentence, table
 from lbench.case import Case
 from lbench.claims.rows import Measured
 from lbench.models.classes import named
@@ -92,6 +92,18 @@ def test_the_fastest_of_what_was_measured_is_taken() -> None:
         speeds = [one.tokens_per_s for one in found.answers]
         assert speeds == sorted(speeds, reverse=True)
         assert f"{speeds[0]:,.0f} tokens/s" in sentence(found)
+
+
+def test_the_table_keeps_to_a_terminal_and_says_every_setting() -> None:
+    long = {"chunk": 16 * KILO, "compile": "on"}
+    rows = [row("gla-1.3b", "gla_fla_chunk", 128, **long), row("tnl-1b", "lightning_fla_recurrent", 128)]
+    found = advise(asked("1b", 128), kept(*rows, row(*OURS, 64)))
+    lines = list(table(found))
+    shown = lines[: lines.index("rows:")]
+    assert max(map(len, shown)) <= 80
+    assert [line.strip() for line in shown if "checkpoint" in line] == [
+        f"with {one.case.model_setting.partition(', ')[2]}" for one in found.answers
+    ]
 
 
 @given(at=st.floats(1.01, 7.99), exponent=st.floats(-0.5, 2.2))
