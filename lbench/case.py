@@ -110,12 +110,16 @@ class Case:
     @property
     def model_setting(self) -> str:
         """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
-        said = [
+        return ", ".join(filter(None, [self.model, self.setting])) if self.model else ""
+
+    @property
+    def setting(self) -> str:
+        """A model's settings that are not the usual ones, in words: `checkpoint block, compile on`."""
+        return ", ".join(
             f"{name.replace('_', ' ')} {getattr(self, name)}"
             for name in MODEL_SETTINGS
             if getattr(self, name) != _DEFAULTS[name]
-        ]
-        return ", ".join([self.model, *said]) if self.model else ""
+        )
 
     @property
     def key(self) -> str:

@@ -179,6 +179,7 @@ def _wrong_tables(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
 def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
     """Those of the metrics that the headings may be of."""
     from lbench.errors import UsageError
+    from lbench.report.model_conditions import of_models
     from lbench.report.model_tables import model_tables
     from lbench.report.model_tables import titles as model_titles
     from lbench.report.table_formats import escape_markdown, to_markdown
@@ -189,8 +190,8 @@ def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
         named = ["speed relative to"] if metric == RELATIVE else [axis(metric).title, *model_titles(metric)]
         return any(escape_markdown(title) in heading for title in named for heading in headings)
 
-    of_models = rows[rows["model"].fillna("") != ""]
-    makers = [(tables, rows), *([(model_tables, of_models)] if len(of_models) else [])]
+    models = rows[of_models(rows)]
+    makers = [(tables, rows), *([(model_tables, models)] if len(models) else [])]
     for metric in filter(is_told, (*METRICS, RELATIVE)):
         for make, part in makers:
             try:

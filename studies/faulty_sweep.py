@@ -25,7 +25,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from lbench import results
+from lbench import results, rotation
 from lbench.report.breakdown import breakdown, rest_s
 from lbench.suite import load
 
@@ -133,8 +133,7 @@ def _spent(kept: results.Results) -> dict[str, float]:
     """Seconds by account over all commands."""
     total = {"wall": 0.0}
     for run in kept.runs.values():
-        for name, seconds in run.get("spent", {}).items():
-            total[name] = total.get(name, 0.0) + seconds
+        rotation.add_up(total, run.get("spent", {}))
     return total
 
 

@@ -122,8 +122,7 @@ def _setting(case: Case) -> str:
 
 def _bare_setting(case: Case) -> str:
     """What of the case is not the usual, the dtype included where it is another than bf16."""
-    said = case.model_setting.partition(", ")[2]
-    parts = [said] * bool(said) + [case.dtype] * (case.dtype != "bf16")
+    parts = [case.setting] * bool(case.setting) + [case.dtype] * (case.dtype != "bf16")
     return ", ".join(parts) or "plain"
 
 

@@ -95,15 +95,9 @@ def in_one_setting(claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
         for line in claim.lines if one.row.case.model else ():
             fits = any(_fits(one.row, line, pass_name) for pass_name in line.values)
             if fits and one.row.times_ms and one.row.case.seq_len in claim.lengths:
-                answered.setdefault(setting_of(one), set()).add((line.id, one.row.case.seq_len))
+                answered.setdefault(one.row.case.setting, set()).add((line.id, one.row.case.seq_len))
     most = max(answered, key=lambda setting: (len(answered[setting]), setting), default="")
-    return [one for one in rows if not one.row.case.model or setting_of(one) == most]
-
-
-def setting_of(one: Measured) -> str:
-    """A model's settings that are not the usual ones, in words: `checkpoint block, compile on`."""
-    case = one.row.case
-    return case.model_setting.removeprefix(case.model).removeprefix(", ")
+    return [one for one in rows if not one.row.case.model or one.row.case.setting == most]
 
 
 def ours(line: Line) -> str:

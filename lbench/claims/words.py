@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lbench.claims.rows import Measured, answers, in_one_setting, machines, setting_of
+from lbench.claims.rows import Measured, answers, in_one_setting, machines
 from lbench.claims.shapes import Judged, judge_all
 from lbench.claims.spec import Claim, Line
 from lbench.lengths import format_length
@@ -65,7 +65,7 @@ def tell(claim: Claim, rows: Sequence[Measured]) -> Told:
         measured=measured,
         shapes=tuple(judge_all(claim, rows)),
         machines=machines(used),
-        setting=next((setting_of(one) for one in used if one.row.case.model), ""),
+        setting=next((one.row.case.setting for one in used if one.row.case.model), ""),
     )
 
 

@@ -36,15 +36,16 @@ def command(
     Models of all sizes in one setting share a table; the best is that of its size.
     """
     from lbench.report.choices import load, select
+    from lbench.report.model_conditions import of_models
     from lbench.report.model_tables import model_tables
     from lbench.report.table_formats import FORMATS, print_rich
     from lbench.report.tables import tables
 
     (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
     frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
-    of_models = frame["model"].fillna("") != ""
-    made = tables(frame[~of_models], metric or "time_ms", relative_to or "") if (~of_models).any() else []
-    made += model_tables(frame[of_models], metric or "", relative_to or "") if of_models.any() else []
+    models = of_models(frame)
+    made = tables(frame[~models], metric or "time_ms", relative_to or "") if (~models).any() else []
+    made += model_tables(frame[models], metric or "", relative_to or "") if models.any() else []
     if kind == "rich":
         from rich.console import Console
 

@@ -19,6 +19,7 @@ from lbench.plot.draw import draw
 from lbench.plot.models import draw_models
 from lbench.plot.style import RC
 from lbench.report.conditions import conditions
+from lbench.report.model_conditions import of_models
 from lbench.report.values import DEFAULT_METRICS, axis, pick_reference
 
 FORMATS = ("png", "svg", "pdf")
@@ -45,7 +46,7 @@ def render(
     """
     reference = pick_reference(frame, relative_to)
     axes = [axis(metric, reference) for metric in metrics]
-    is_model = frame["model"].fillna("") != "" if "model" in frame else pd.Series(False, index=frame.index)
+    is_model = of_models(frame)
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}  # nothing of a user's matplotlibrc
     with matplotlib.rc_context(settings):
         made = itertools.chain(

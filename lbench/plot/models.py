@@ -13,7 +13,7 @@ from lbench.models.classes import family, size_text
 from lbench.plot.draw import compose
 from lbench.plot.series import panel
 from lbench.report.conditions import Condition
-from lbench.report.model_conditions import model_conditions, size_of, steps_told
+from lbench.report.model_conditions import by_size, model_conditions, steps_told
 from lbench.report.values import Axis, axis
 from lbench.report.wording import PASS_TITLES
 
@@ -53,11 +53,7 @@ def _figure(wanted: Axis, condition: Condition, pass_name: str) -> Figure | None
     rows = condition.rows.assign(line=condition.rows["model"].map(family)).sort_values(
         "params", kind="stable"
     )
-    sizes = rows["model"].map(size_of)
-    order = rows.assign(params=rows["params"].astype(float)).groupby(sizes)["params"].min().sort_values()
-    panels = [
-        panel(rows[sizes == size], pass_name, wanted, _title(rows[sizes == size])) for size in order.index
-    ]
+    panels = [panel(part, pass_name, wanted, _title(part)) for part in by_size(rows)]
     heading = f"{wanted.heading}, {condition.title}" if condition.title else wanted.heading
     return compose(
         panels, wanted, heading, condition, (f"{steps_told(rows)}.",) if pass_name == "train" else ()

@@ -19,6 +19,11 @@ LABELLED = ("body", "checkpoint", "compile")
 USUAL = ("", "native", "none", 0, "off")
 
 
+def of_models(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are of models; none where the frame is from before there were any."""
+    return frame["model"].fillna("") != "" if "model" in frame else pd.Series(False, index=frame.index)
+
+
 def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]:
     """Those of a pass: settings, and batches where it is shown by them; of training their title is empty."""
     frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]).fillna(frame["device"]))
@@ -54,6 +59,14 @@ def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
 def size_of(name: str) -> str:
     """`1b` of `tnl-1b`: what models to be compared share."""
     return name if name.endswith(".json") else name.rpartition("-")[2]
+
+
+def by_size(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows of one size after another, the smallest first."""
+    sizes = rows["model"].map(size_of)
+    order = rows.assign(params=rows["params"].astype(float)).groupby(sizes)["params"].min().sort_values()
+    for size in order.index:
+        yield rows[sizes == size]
 
 
 def steps_told(rows: pd.DataFrame) -> str:

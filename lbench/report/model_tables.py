@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from lbench.case import MODEL_PASSES
 from lbench.errors import UsageError
 from lbench.report.conditions import Condition
 from lbench.report.failures import failures
-from lbench.report.model_conditions import model_conditions, size_of, steps_told
+from lbench.report.model_conditions import by_size, model_conditions, steps_told
 from lbench.report.tables import Line, Table, better_of, has_value, lines_of
 from lbench.report.ties import ties
 from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
@@ -59,19 +58,11 @@ def _table(condition: Condition, pass_name: str, wanted: Axis) -> Table:
         condition=condition.title,
         setting=condition.setting,
         lengths=lengths,
-        lines=tuple(line for part in _sizes(rows) for line in _of_size(part, wanted, lengths)),
+        lines=tuple(line for part in by_size(rows) for line in _of_size(part, wanted, lengths)),
         failures=tuple(failures(rows.to_dict("records"))),
         of="model",
         note=steps_told(rows) if train else "",
     )
-
-
-def _sizes(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Rows by size, the smallest first."""
-    sizes = rows["model"].map(size_of)
-    order = rows.assign(params=rows["params"].astype(float)).groupby(sizes)["params"].min().sort_values()
-    for size in order.index:
-        yield rows[sizes == size]
 
 
 def _of_size(rows: pd.DataFrame, wanted: Axis, lengths: tuple[int, ...]) -> list[Line]:
