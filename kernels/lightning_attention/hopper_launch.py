@@ -13,10 +13,14 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from .hopper_gradients import hopper_gradients_kernel
 from .hopper_walk import hopper_walk_kernel
 from .launch import Sequences, on_device, point
-from .variants import Variant
+from .variants import Repeats, Variant
 
 BLOCK_T = 64
-STAGES = 2  # blocks in flight; a third gains nothing (LOG.md)
+# Blocks of a program in shared memory. Where every multiprocessor has many blocks to walk, a third only makes
+# the queues before the memory longer; short shares gain an eighth from it (LOG.md).
+STAGES = 2
+STAGES_OF_SHORT = 3
+SHORT_SHARE = 2048  # tokens of a head
 Steps = tuple[int, int, int]  # rows from batch to batch, rows and columns from head to head
 
 
@@ -47,14 +51,22 @@ class HopperWalk:
     shape: tuple[int, ...]  # of o
     rows: tuple[Rows, ...]  # of q, k, v and o
     sizes: tuple[Any, ...]
+    repeats: Repeats = dataclasses.field(default_factory=Repeats)
 
     def run(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pointers: tuple[torch.Tensor, ...]
     ) -> torch.Tensor:
         """o `[B, T, H, E]`; `pointers` are those of `launch.point`."""
         o = torch.empty(self.shape, dtype=q.dtype, device=q.device)
-        described = [rows.describe(x) for rows, x in zip(self.rows, (q, k, v, o), strict=True)]
-        self.variant.launch(self.num_programs, q.device, *described, o, *pointers, *self.sizes)
+        moving = (q, k, v, o)
+        rest = (o, *pointers, *self.sizes)
+        # Slopes may have been given other memory since they were prepared for.
+        self.repeats.launch(
+            self.variant,
+            self.num_programs,
+            (*moving, pointers[0]),
+            lambda: (*_describe(self.rows, moving), *rest),
+        )
         return o
 
 
@@ -67,6 +79,7 @@ class HopperGradients:
     shapes: tuple[tuple[int, ...], tuple[int, ...]]  # of dk and dv
     rows: tuple[Rows, ...]  # of q, k, v, do, dk and dv
     sizes: tuple[Any, ...]
+    repeats: Repeats = dataclasses.field(default_factory=Repeats)
 
     def run(
         self,
@@ -78,9 +91,20 @@ class HopperGradients:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """dk `[B, T, H, D]` and dv `[B, T, H, E]`; `pointers` are those of `launch.point`."""
         dk, dv = (torch.empty(shape, dtype=q.dtype, device=q.device) for shape in self.shapes)
-        described = [rows.describe(x) for rows, x in zip(self.rows, (q, k, v, do, dk, dv), strict=True)]
-        self.variant.launch(self.num_programs, q.device, *described, dk, dv, *pointers, *self.sizes)
+        moving = (q, k, v, do, dk, dv)
+        rest = (dk, dv, *pointers, *self.sizes)
+        # Slopes may have been given other memory since they were prepared for.
+        self.repeats.launch(
+            self.variant,
+            self.num_programs,
+            (*moving, pointers[0]),
+            lambda: (*_describe(self.rows, moving), *rest),
+        )
         return dk, dv
+
+
+def _describe(rows: tuple[Rows, ...], tensors: tuple[torch.Tensor, ...]) -> list[Any]:
+    return [each.describe(x) for each, x in zip(rows, tensors, strict=True)]
 
 
 def launch_walk(
@@ -137,8 +161,11 @@ def bind_walk(
     """A walk over tensors that are laid out as these, as `launch.bind_walk`."""
     batch, num_tokens, heads, dim, dim_out = *q.shape, v.shape[-1]
     read = (_rows_of(q, dim), _rows_of(k, dim), _rows_of(v, dim_out // 2))
+    short = batch * num_tokens * heads <= SHORT_SHARE * sequences.shares.num_programs
     return HopperWalk(
-        variant=_walk_variant(dim, dim_out, sequences.packed, transposed),
+        variant=_walk_variant(
+            dim, dim_out, sequences.packed, transposed, STAGES_OF_SHORT if short else STAGES
+        ),
         num_programs=sequences.shares.num_programs,
         shape=(batch, num_tokens, heads, dim_out),
         rows=(*read, _dense_rows(batch * num_tokens, heads * dim_out, dim_out // 2)),
@@ -221,8 +248,8 @@ def find_steps(x: torch.Tensor) -> Steps | None:
 
 
 @functools.cache
-def _walk_variant(dim: int, dim_out: int, packed: bool, transposed: bool) -> Variant:
-    constants = {"D": dim, "E": dim_out, "STAGES": STAGES, "PACKED": packed, "TRANSPOSED": transposed}
+def _walk_variant(dim: int, dim_out: int, packed: bool, transposed: bool, stages: int) -> Variant:
+    constants = {"D": dim, "E": dim_out, "STAGES": stages, "PACKED": packed, "TRANSPOSED": transposed}
     return Variant(hopper_walk_kernel, constants, num_warps=4)
 
 

@@ -35,6 +35,9 @@ FULL = 0.9  # of a card: whole rows are shared out, without a cut, where they fi
 # A token of warm-up reads two tensors where a token of a walk moves four, and costs more than half as much:
 # a program that waits for memory waits nearly as long for a block of two tensors as for one of four (LOG.md).
 WARM_UP_COST = 0.6
+# So much of a share's work counts as warm-up at the most: where windows are as long as a share, the first
+# shares of a row have less of it than the others.
+MOST_WARM_UP = 0.8
 # How far back tokens count: exp(-REACH) is what the first token left out weighs. One 10,000 times as large as
 # the others is then worth 1e-3, 1e-4 and 3e-8 of the output, half of half a last place at the most.
 REACH = {torch.bfloat16: 16.2, torch.float16: 18.3, torch.float32: 26.6}
@@ -69,6 +72,7 @@ def cut_kernel(
     reach,
     PACKED: tl.constexpr,
     COST: tl.constexpr,
+    MOST: tl.constexpr,
     BLOCK_CUTS: tl.constexpr,
     BLOCK_HEADS: tl.constexpr,
 ):
@@ -86,9 +90,9 @@ def cut_kernel(
     share = share.to(tl.float32)
     even = share
     for _ in range(0, 8):
-        dearer = 1.0 / (1.0 - tl.minimum(COST * warm_up / even, 0.9))  # [H]
+        dearer = 1.0 / (1.0 - tl.minimum(COST * warm_up / even, MOST))  # [H]
         even = share * tl.sum(tl.where(head < num_heads, dearer, 0.0), axis=0) / num_heads
-    weight = (1024.0 / (1.0 - tl.minimum(COST * warm_up / even, 0.9))).to(tl.int64)  # of a token, [H]
+    weight = (1024.0 / (1.0 - tl.minimum(COST * warm_up / even, MOST))).to(tl.int64)  # of a token, [H]
     weight = tl.where(head < num_heads, weight, 0)
     above = tl.cumsum(weight, axis=0) * line
     place = cut.to(tl.int64) * (tl.sum(weight, axis=0) * line) // num_programs  # [cuts]
@@ -197,6 +201,7 @@ def _cut(
         *(num_programs, rows_each, limit, REACH[dtype]),
         PACKED=packed,
         COST=WARM_UP_COST,
+        MOST=MOST_WARM_UP,
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),
     )

@@ -126,6 +126,7 @@ def test_lengths_and_element_counts_share_their_variants(device):
 
     run(1, 300, 2)  # compiles the kernels of either path
     run(1, 8192, 2)
+    run(1, 2**18, 2)  # shares of a length that takes another number of blocks in flight
     before = count_variants()
     for tokens in (1, 15, 16, 17, 4096, 4097):
         run(1, tokens, 2)
