@@ -91,4 +91,8 @@ def capture(calls: Sequence[Call], length: int, device: str) -> Callable[[], Non
     torch.cuda.synchronize()
     if torch.isnan(result).any():
         raise RuntimeError("a replay leaves results unwritten")
-    return lambda: graph.replay()  # holds the graph, and with it its memory
+
+    def replay(_inputs: Sequence[Call] = calls) -> None:  # a graph holds its own memory, not what it reads
+        graph.replay()
+
+    return replay

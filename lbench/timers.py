@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, runtime_checkable
+from typing import Protocol as Interface
 
 from lbench.doubts import Doubt
 from lbench.protocol import SHORT_S, Protocol
 
 if TYPE_CHECKING:
     from lbench.clock import Clock
-    from lbench.models.workload import ModelWorkload
-    from lbench.workload import Workload
+
+
+@runtime_checkable
+class Timeable(Interface):
+    """What a timer needs to know of a workload."""
+
+    @property
+    def call(self) -> Callable[[], Any]:
+        """What is timed."""
+
+    @property
+    def again(self) -> Callable[[], Callable[[], Any]]:
+        """Makes `call` once more, on a copy of the inputs of its own."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of what `call` reads."""
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether a GPU times it in a CUDA graph however long it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +53,9 @@ class Turn:
 
 
 def clock_for(
-    work: Workload | ModelWorkload, device: str, protocol: Protocol, turn: Turn
+    work: Timeable, device: str, protocol: Protocol, turn: Turn
 ) -> tuple[Clock, Protocol, list[str]]:
-    """The clock of a round, ready to read; the protocol with its timer named; doubts that this raises.
-
-    Of the workload it takes `call`, `again` and `input_bytes`.
-    """
+    """The clock of a round, ready to read; the protocol with its timer named; doubts that this raises."""
     from lbench.clock import clock_of
 
     clock = clock_of(device, cold=protocol.l2 == "cold")
@@ -60,7 +78,7 @@ def clock_for(
 
 
 def _graph_clock(
-    work: Workload | ModelWorkload, device: str, protocol: Protocol, turn: Turn, inner: Clock
+    work: Timeable, device: str, protocol: Protocol, turn: Turn, inner: Clock
 ) -> tuple[Clock, Protocol, list[str]]:
     from lbench import graph, timing
     from lbench.clock import l2_bytes

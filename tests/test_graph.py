@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +125,22 @@ def test_copies_that_fit_in_the_l2_are_doubted(monkeypatch: pytest.MonkeyPatch) 
     assert doubts == ["L2 warm: 128 copies of the inputs fit in the L2"]
     _, _, doubts = timers.clock_for(work, "cuda:0", Protocol(l2="warm"), turn)
     assert not doubts
+
+
+@pytest.mark.gpu
+def test_a_chain_keeps_what_it_reads() -> None:
+    def copied(number: int) -> Any:
+        given = torch.full((1 << 24,), float(number), device="cuda:0")
+        return lambda: ((torch.add(given, 0.0, out=target),), ())
+
+    target = torch.empty(1 << 24, device="cuda:0")
+    replay = graph.capture([copied(1), copied(2)], 2, "cuda:0")
+    torch.cuda.empty_cache()
+    other = torch.full((1 << 25,), 7.0, device="cuda:0")
+    target.zero_()
+    replay()
+    assert (target == 2.0).all()
+    del other
 
 
 @pytest.mark.gpu
