@@ -28,6 +28,8 @@ from mutation import KERNELS, ROOT, Mutant, Profile, load, make, mismatch
 
 SMALL = 0.01
 """A change of the worst tensor below this relative RMS is small."""
+BROKEN = {"timeout", "failed", "crashed"}
+"""What a mutant may end in whose fault may be a hang or an error of the GPU."""
 CELL_TIMEOUT_S = {"cpu": 600, "cuda": 60}
 """A case takes up to a minute in the interpreter, seconds on a GPU."""
 
@@ -138,10 +140,10 @@ def environment(device: str) -> dict[str, str]:
 
 
 def judge(mutant: Mutant, rows: list[Any], changes: dict[str, Any] | None) -> Finding:
-    """Found where a case of it is wrong; one that failed or crashed was not judged by its result."""
+    """Found where a case of it is wrong; one that broke was not judged by its result, unless it may break."""
     verdicts = {row.verdict for row in rows}
     reason = next((f"{row.verdict}: {row.reason}" for row in rows if row.verdict != "ok"), "")
-    told = "wrong" in verdicts or (mutant.may_hang and "timeout" in verdicts)
+    told = "wrong" in verdicts or (mutant.may_break and verdicts & BROKEN)
     outcome = "found" if told else "survived" if verdicts == {"ok"} else "not judged"
     rms = changes["rms"] if changes else None
     one_block = bool(changes) and changes["places"] == 1

@@ -59,8 +59,8 @@ class Mutant:
     file: str = ""
     pattern: str = ""
     to: str = ""
-    may_hang: bool = False
-    """Whether a hang is what its fault may look like, and so counts as found."""
+    may_break: bool = False
+    """Whether a hang or an error of the GPU is what its fault may look like, and so counts as found."""
     survives: str = ""
     """Why it may survive, where it may: results stay within the budget, or do not change at all."""
 

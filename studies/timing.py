@@ -2,7 +2,8 @@
 
 agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own: ncu's gpu__time_duration where
              ncu may be used and the card ran at the same clock, else the kernel times of torch's profiler
-             (ncu rests between kernels, so one at the power cap runs faster there); both are kept
+             (ncu rests between kernels, so its clock is another for some); both are kept. Caches are for
+             both as lbench has them, and of ncu's times goes what it counts for a kernel of nothing
 A/A          one call measured as if it were two: how often are equal calls told apart?
 slowdowns    calls that do 2, 3 and 5 % more work: how often is that found?
 
@@ -36,6 +37,7 @@ from timing_calls import Timed
 from timing_summary import SLOWDOWNS, summary
 
 from lbench import environment, measurement, preflight, ratios, rotation, timers, timing
+from lbench.clock import Clock
 from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median, median_interval
 from lbench.timers import Turn
@@ -84,13 +86,37 @@ SMALL = Size(
 )
 
 
-def measured(work: Timed, device: str, stopping: Stopping) -> tuple[timing.Sample, str]:
-    """Samples of a warm call as a sweep takes them, in one round, and the timer used."""
-    clock, protocol, call_s = ready(work, device, stopping)
-    sample_s, card = call_s * protocol.calls_per_sample + clock.between_s, measurement.telemetry_of(device)
-    timing.warm_up(work.call, clock, stopping, sample_s)
-    part = stopping.share(0, 0.0, stopping.rounds_of(call_s), call_s)
-    return timing.take(work.call, clock, part, sample_s=sample_s, telemetry=card), protocol.timer
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A call with the clock that a sweep would take for it."""
+
+    work: Timed
+    clock: Clock
+    protocol: Protocol
+    """As used."""
+    call_s: float
+    telemetry: Any
+
+    @property
+    def sample_s(self) -> float:
+        """How long a sample takes."""
+        return self.call_s * self.protocol.calls_per_sample + self.clock.between_s
+
+    def warm_up(self) -> None:
+        """As a sweep does before samples."""
+        timing.warm_up(self.work.call, self.clock, self.protocol.stopping, self.sample_s)
+
+    def sampled(self) -> timing.Sample:
+        """Samples as a sweep takes them, in one round."""
+        self.warm_up()
+        stopping = self.protocol.stopping
+        part = stopping.share(0, 0.0, stopping.rounds_of(self.call_s), self.call_s)
+        return timing.take(self.work.call, self.clock, part, sample_s=self.sample_s, telemetry=self.telemetry)
+
+    def kernel_time_ms(self, device: str) -> tuple[float, int]:
+        """By the profiler, with caches as the clock has them; kernels a call."""
+        self.warm_up()
+        return timing_reference.kernel_time_ms(self.work, device, self.clock, self.protocol.calls_per_sample)
 
 
 def clock_mhz(taken: timing.Sample) -> float:
@@ -98,8 +124,8 @@ def clock_mhz(taken: timing.Sample) -> float:
     return median([block["sm_mhz"] or 0.0 for block in taken.blocks] or [0.0])
 
 
-def ready(work: Timed, device: str, stopping: Stopping) -> tuple[Any, Protocol, float]:
-    """The clock that a sweep would take for a call, the protocol as used, and the call's length (s)."""
+def ready(work: Timed, device: str, stopping: Stopping) -> Ready:
+    """A call with the clock that a sweep would take for it."""
     protocol = Protocol(stopping=stopping)
     found: dict[str, Any] = {}
     work.call()
@@ -108,50 +134,64 @@ def ready(work: Timed, device: str, stopping: Stopping) -> tuple[Any, Protocol, 
     clock, used, doubts = timers.clock_for(work, device, protocol, turn)
     for doubt in doubts:
         print(f"  {work.name}: {doubt}")
-    return clock, used, found["call_s"]
+    return Ready(
+        work=work,
+        clock=clock,
+        protocol=used,
+        call_s=found["call_s"],
+        telemetry=measurement.telemetry_of(device),
+    )
 
 
 def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
     """lbench's median and the reference's for calls from the shortest to the longest."""
-    gap_ms = launch_gap_ms(device, size.stopping)
+    gap_ms, nothing_ms = launch_gap_ms(device, size.stopping), timing_reference.nothing_ms(device)
     for number in range(size.calls):
         wanted_s = size.shortest_s * (size.longest_s / size.shortest_s) ** (number / (size.calls - 1))
-        work = timing_calls.of_length(device, number, wanted_s)
-        before_ms, _ = timing_reference.kernel_time_ms(work, device)
-        taken, timer = measured(work, device, size.stopping)
-        times_ms, sm_mhz = list(taken.times_ms), clock_mhz(taken)
-        after_ms, kernels = timing_reference.kernel_time_ms(work, device)
+        one = ready(timing_calls.of_length(device, number, wanted_s), device, size.stopping)
+        before_ms, _ = one.kernel_time_ms(device)
+        taken = one.sampled()
+        times_ms = list(taken.times_ms)
+        after_ms, kernels = one.kernel_time_ms(device)
         low, high = median_interval(times_ms)
         yield {
-            "call": work.name,
-            "timer": timer,
+            "call": one.work.name,
+            "timer": one.protocol.timer,
+            "copies": one.protocol.input_copies,
             "samples": len(times_ms),
             "time_ms": median(times_ms),
             "time_ms_low": low,
             "time_ms_high": high,
-            "sm_mhz": sm_mhz,
+            "sm_mhz": clock_mhz(taken),
             "profiler_ms": (before_ms + after_ms) / 2,
             "profiler_before_ms": before_ms,
             "profiler_after_ms": after_ms,
+            "profiler_nothing_ms": nothing_ms,
             "kernels": kernels,
             "launch_gap_ms": gap_ms,
         }
 
 
 def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
-    """A row against its reference: ncu where the card ran at the same clock, else the profiler."""
+    """A row against its reference: ncu where the card ran at the same clock, else the profiler.
+
+    ncu counts for every kernel what it counts for one that does nothing, beyond that one's own time.
+    """
     same = seen and not (row["sm_mhz"] and seen.sm_mhz and abs(seen.sm_mhz / row["sm_mhz"] - 1) > SAME_CLOCK)
-    reference_ms = seen.time_ms if seen and same else row["profiler_ms"]
+    beyond_ms = row["kernels"] * max(seen.nothing_ms - row["profiler_nothing_ms"], 0.0) if seen else None
+    reference_ms = seen.time_ms - beyond_ms if seen and same else row["profiler_ms"]
     gaps_ms = row["kernels"] * row["launch_gap_ms"]
     return {
         **row,
         "ncu_ms": seen.time_ms if seen else None,
+        "ncu_beyond_ms": beyond_ms,
         "ncu_sm_mhz": seen.sm_mhz if seen else None,
         "reference": "ncu" if same else "profiler",
         "reference_ms": reference_ms,
         "difference": row["time_ms"] / reference_ms - 1,
         "difference_without_gaps": (row["time_ms"] - gaps_ms) / reference_ms - 1,
         "difference_to_profiler": row["time_ms"] / row["profiler_ms"] - 1,
+        "difference_to_ncu": row["time_ms"] / seen.time_ms - 1 if seen else None,
     }
 
 
@@ -159,8 +199,8 @@ def launch_gap_ms(device: str, stopping: Stopping) -> float:
     """What lies between two kernels of a chain: a part of a call's time, and of no kernel's."""
     if not device.startswith("cuda"):
         return 0.0
-    tiny = timing_calls.make("scale", 1, device)
-    return measured(tiny, device, stopping)[0].time_ms - timing_reference.kernel_time_ms(tiny, device)[0]
+    tiny = ready(timing_calls.make("scale", 1, device), device, stopping)
+    return tiny.sampled().time_ms - tiny.kernel_time_ms(device)[0]
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -185,12 +225,11 @@ def players(device: str, size: Size) -> list[Player]:
 
 
 def _turn(work: Timed, device: str, size: Size) -> Callable[[], float]:
-    clock, protocol, call_s = ready(work, device, size.stopping)
+    one = ready(work, device, size.stopping)
     part = Stopping(least=size.turn_samples, most=size.turn_samples, budget_s=1.0)
-    sample_s = call_s * protocol.calls_per_sample + clock.between_s
 
     def turn() -> float:
-        return median(timing.take(work.call, clock, part, sample_s=sample_s).times_ms)
+        return median(timing.take(work.call, one.clock, part, sample_s=one.sample_s).times_ms)
 
     return turn
 
@@ -269,7 +308,7 @@ def study(device: str, size: Size, out: Path) -> dict[str, Any]:
     """Both parts, written as they come, and their figures."""
     path = out / "agreement.csv"
     measured_rows = kept(agreement(device, size), path, lambda row: print(row["call"], flush=True))
-    seen = timing_ncu.watch([row["call"] for row in measured_rows], device)
+    seen = timing_ncu.watch([f"{row['call']} {row['copies']}" for row in measured_rows], device)
     agreed = kept(map(judged, measured_rows, seen), path, told)
     compared = kept(comparisons(device, size), out / "comparisons.csv", lambda _: None)
     timing_figures.draw(agreed, compared, out)

@@ -1,7 +1,8 @@
 """What ncu says the calls of the timing study took: one process of it for all of them.
 
-Caches are as lbench has them: the same buffer is overwritten before each call, and ncu is told to leave them,
-and the clocks, alone. It rests between kernels, so one at the power cap otherwise runs at a higher clock.
+Caches are as lbench has them: the same buffer is overwritten before each call, or calls rotate over as many
+copies of their inputs as in a chain; and ncu is told to leave caches and clocks alone. It rests between
+kernels, so one at the power cap otherwise runs at a higher clock.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CALLS = 5
 TIME = "gpu__time_duration.sum"
 CLOCK = "gpc__cycles_elapsed.max.per_second"
 MARK = "spin_kernel"
-"""The kernel that the watched process launches before the calls of each work."""
+"""The kernel that the watched process launches before the calls of each work, and that does nothing."""
 TIMEOUT_S = 150
 
 
@@ -30,10 +31,15 @@ class Seen:
 
     time_ms: float
     sm_mhz: float
+    nothing_ms: float
+    """What ncu counts for a kernel that does nothing."""
 
 
 def watch(calls: Sequence[str], device: str, timeout_s: float = TIMEOUT_S) -> list[Seen | None]:
-    """The times of calls, named by kind and size; None where ncu does not tell one, and why is printed."""
+    """The times of calls, named by kind, size and copies of the inputs.
+
+    None where ncu does not tell one, and why is printed.
+    """
     unknown: list[Seen | None] = [None] * len(calls)
     if not device.startswith("cuda"):
         return unknown
@@ -59,19 +65,23 @@ def watch(calls: Sequence[str], device: str, timeout_s: float = TIMEOUT_S) -> li
 def times(launches: Sequence[Counters], works: int) -> list[Seen | None]:
     """The median over the calls of each work; what ran before the first mark is the overwriting's own."""
     groups: list[list[Counters]] = [[]]
+    marks: list[Counters] = []
     for launch in launches:
         if MARK in launch.full_name:
             groups.append([])
+            marks.append(launch)
         else:
             groups[-1].append(launch)
     overwriting = {launch.full_name for launch in groups[0]}
+    nothing_ms = median([launch.first(TIME) or 0.0 for launch in marks] or [0.0])
     found = [
-        _of_one([launch for launch in group if launch.full_name not in overwriting]) for group in groups[1:]
+        _of_one([launch for launch in group if launch.full_name not in overwriting], nothing_ms)
+        for group in groups[1:]
     ]
     return [*found, *([None] * works)][:works]
 
 
-def _of_one(launches: Sequence[Counters]) -> Seen | None:
+def _of_one(launches: Sequence[Counters], nothing_ms: float) -> Seen | None:
     each = len(launches) // CALLS
     told = [launch.first(TIME) or 0.0 for launch in launches]
     if not each or len(launches) % CALLS or not all(told):
@@ -80,6 +90,7 @@ def _of_one(launches: Sequence[Counters]) -> Seen | None:
     return Seen(
         time_ms=median([sum(told[first : first + each]) for first in range(0, len(told), each)]),
         sm_mhz=median(clocks) * 1e-6 if clocks else 0.0,
+        nothing_ms=nothing_ms,
     )
 
 
@@ -99,16 +110,17 @@ def _run(device: str, calls: Sequence[str]) -> None:
     torch.cuda.synchronize()
     torch.cuda.profiler.stop()
     for call in calls:
-        kind, size = call.split()
-        work = make(kind, int(size), device)
-        work.call()
-        work.call()
+        kind, size, copies = call.split()
+        rotated = [make(kind, int(size), device).call for _ in range(int(copies))]
+        for one in rotated * 2:
+            one()
         torch.cuda.synchronize()
         torch.cuda.profiler.start()
         torch.cuda._sleep(1)
-        for _ in range(CALLS):
-            buffer.zero_()
-            work.call()
+        for number in range(CALLS):
+            if len(rotated) == 1:
+                buffer.zero_()
+            rotated[number % len(rotated)]()
         torch.cuda.synchronize()
         torch.cuda.profiler.stop()
 

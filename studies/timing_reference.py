@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from timing_calls import Timed
 
-from lbench.clock import clock_of
+from lbench.clock import Clock, clock_of
 from lbench.statistics import median
 
 CALLS = 10
+CHAINS = 2
+"""Replays of a chain that are looked at, in place of calls."""
 
 
-def kernel_time_ms(work: Timed, device: str) -> tuple[float, int]:
-    """The median over calls of the sum of their kernels' times, caches cold before each; kernels a call."""
-    cuda = device.startswith("cuda")
-    activity = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
-    clock = clock_of(device)
+def kernel_time_ms(
+    work: Timed, device: str, clock: Clock | None = None, calls_per_sample: int = 1
+) -> tuple[float, int]:
+    """The median over calls of the sum of their kernels' times; kernels a call.
+
+    The caches are as `clock` has them, which is one that overwrites them before each call where none is
+    given: a chain in a graph finds them as the calls before left them.
+    """
+    clock = clock or clock_of(device)
+    samples = CALLS if calls_per_sample == 1 else CHAINS
     work.call()
     clock.read(work.call, 2)
-    with torch.profiler.profile(activities=[activity]) as profile:
-        clock.read(lambda: None, 1)
-        clock.wait()
-    overwriting = {event.name for event in profile.events()}
-    with torch.profiler.profile(activities=[activity]) as profile:
-        clock.read(work.call, CALLS)
-        clock.wait()
-    of_device = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
-    events = [
-        event
-        for event in sorted(profile.events(), key=lambda event: event.time_range.start)
-        if event.device_type == of_device and event.name not in overwriting
-    ]
-    if not events:
+    overwriting = {name for name, _ in _seen(device, lambda: clock_of(device).read(lambda: None, 1))}
+    kernels = _seen(device, lambda: clock.read(work.call, samples))
+    times_us = [time_us for name, time_us in kernels if name not in overwriting]
+    if not times_us:
         raise RuntimeError("the profiler saw no kernel of the call")
-    times_us = [event.time_range.elapsed_us() if cuda else event.self_cpu_time_total for event in events]
-    each = len(times_us) // CALLS
-    sums = [sum(times_us[first : first + each]) for first in range(0, each * CALLS, each)]
+    each = len(times_us) // (samples * calls_per_sample)
+    sums = [sum(times_us[first : first + each]) for first in range(0, len(times_us) - each + 1, each)]
     return median(sums) * 1e-3, each
+
+
+def nothing_ms(device: str) -> float:
+    """The time of a kernel that does nothing; 0 on a CPU."""
+    if not device.startswith("cuda"):
+        return 0.0
+    torch.cuda._sleep(1)
+    seen = _seen(device, lambda: [torch.cuda._sleep(1) for _ in range(CALLS)])
+    return median([time_us for _, time_us in seen]) * 1e-3
+
+
+def _seen(device: str, run: Callable[[], Any]) -> list[tuple[str, float]]:
+    """Names and times (us) of kernels on a GPU, of operators on a CPU, in their order."""
+    cuda = device.startswith("cuda")
+    activity = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[activity]) as profile:
+        run()
+        if cuda:
+            torch.cuda.synchronize()
+    of_device = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
+    return [
+        (event.name, event.time_range.elapsed_us() if cuda else event.self_cpu_time_total)
+        for event in sorted(profile.events(), key=lambda event: event.time_range.start)
+        if event.device_type == of_device
+    ]

@@ -65,10 +65,12 @@ def test_a_mutant_is_judged_by_its_verdict_and_whether_it_may_survive(
     assert (finding.outcome, finding.as_it_should) == (outcome, as_it_should)
 
 
-def test_a_hang_counts_as_found_where_a_mutant_may_hang() -> None:
-    mutant = dataclasses.replace(MUTANTS[0], may_hang=True)
-    row = SimpleNamespace(verdict="timeout", reason="no answer in 120 s")
-    assert study.judge(mutant, [row], None).outcome == "found"
+@pytest.mark.parametrize("verdict", ["timeout", "failed", "crashed"])
+def test_a_hang_or_an_error_counts_as_found_where_a_mutant_may_break(verdict: str) -> None:
+    row = SimpleNamespace(verdict=verdict, reason="no answer in 120 s")
+    for may_break, outcome in ((True, "found"), (False, "not judged")):
+        mutant = dataclasses.replace(MUTANTS[0], may_break=may_break)
+        assert study.judge(mutant, [row], None).outcome == outcome
 
 
 def test_without_a_gpu_what_needs_one_is_listed_as_not_run(tmp_path: Path) -> None:
@@ -119,15 +121,20 @@ def test_verify_finds_a_mutant_and_clears_the_kernels_as_they_are(tmp_path: Path
     assert "survived: tail_block_missing" in study.summary([survivor])
 
 
-def test_the_profile_of_carried_states_carries_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("profile", "slopes", "length"),
+    [("carried", [2.0**-4, 2.0**-8], 300), ("hopper_cuts", [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8], 4000)],
+)
+def test_a_profile_of_carried_states_carries_them(
+    monkeypatch: pytest.MonkeyPatch, profile: str, slopes: list[float], length: int
+) -> None:
     from lightning_attention import shares
 
     for name in ("LEAST_LIMIT", "choose_programs"):
         monkeypatch.setattr(shares, name, getattr(shares, name))
     monkeypatch.setattr(shares, "cut_kernel", defaultdict(lambda: lambda *_, **__: None))  # the host decides
     namespace: dict[str, object] = {}
-    for line in PROFILES["carried"].setup:
+    for line in PROFILES[profile].setup:
         exec(line.format(package="lightning_attention"), namespace)
-    slopes = torch.tensor([2.0**-4, 2.0**-8])
     with shares.nothing_kept():
-        assert shares.share_out(slopes, None, 1, 300, 1, torch.float32).carries
+        assert shares.share_out(torch.tensor(slopes), None, 1, length, 132, torch.bfloat16).carries

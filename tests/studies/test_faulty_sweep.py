@@ -67,14 +67,14 @@ def test_what_ended_otherwise_is_told(study: Any) -> None:
 
 def test_time_that_nothing_accounts_for_is_told(study: Any) -> None:
     assert problems(study, [{"spent": {**SPENT, "sampling": 70.0}}], INJECTED) == [
-        "the rest is 15% of the wall time"
+        "the rest is 30% of the wall time"
     ]
 
 
-def test_what_was_waited_for_another_backend_counts(study: Any) -> None:
+def test_another_backend_that_did_not_end_well_is_listed(study: Any) -> None:
     verdicts = {**INJECTED, "gla_eager,fwd,b1,t1024": "timeout"}
     spent = {"wall": 100.0, "sampling": 70.0, "lost": 30.0}
-    assert problems(study, [{"spent": spent}], verdicts) == ["the rest is 15% of the wall time"]
+    assert problems(study, [{"spent": spent}], verdicts) == ["the rest is 30% of the wall time"]
     told = study.told(Path("out"), Path("faulty.toml"), "cpu", [])
     assert "did not end well:\ngla_eager,fwd,b1,t1024" in told
 

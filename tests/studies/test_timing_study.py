@@ -45,22 +45,29 @@ def page(ncu: Any, launches: list[tuple[str, float]]) -> str:
     return "\n".join([*lines, "==PROF== Disconnected"])
 
 
+def test_a_call_of_the_study_is_one_that_timers_take(study: Any) -> None:
+    from lbench.timers import Timeable
+
+    assert isinstance(study.timing_calls.make("scale", 1, "cpu"), Timeable)
+
+
 def test_ncu_is_read_call_by_call_without_the_overwriting(ncu: Any) -> None:
     one = [(FILL, 50_000), ("walk", 3e6), ("carry", 1e6)]
     slow = [(FILL, 50_000), ("walk", 9e6), ("carry", 1e6)]
     launches = [
         (FILL, 50_000),
-        (SPIN, 10),
+        (SPIN, 2000),
         *one * 2,
         *slow,
         *one * 2,
-        (SPIN, 10),
+        (SPIN, 2000),
         *[("mul", 2e6)] * ncu.CALLS,
     ]
     first, second = ncu.times(counters.parse(page(ncu, launches)), 2)
     assert first.time_ms == pytest.approx(4.0)
     assert first.sm_mhz == pytest.approx(1980)
     assert second.time_ms == pytest.approx(2.0)
+    assert first.nothing_ms == second.nothing_ms == pytest.approx(2e-3)
 
 
 def test_a_call_that_ncu_saw_in_part_or_not_at_all_has_no_time(ncu: Any) -> None:
@@ -72,8 +79,12 @@ def test_ncu_that_cannot_be_used_is_told_and_leaves_no_times(
     ncu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ncu.nsight, "find", lambda: "/bin/false")
-    assert ncu.watch(["scale 1", "scale 2"], "cuda:0") == [None, None]
+    assert ncu.watch(["scale 1 1", "scale 2 8"], "cuda:0") == [None, None]
     assert "ncu cannot be used" in capsys.readouterr().out
+
+
+ROW = {"time_ms": 1.05, "profiler_ms": 1.05, "sm_mhz": 1980.0, "kernels": 2, "launch_gap_ms": 0.005}
+ROW |= {"profiler_nothing_ms": 0.001}
 
 
 @pytest.mark.parametrize(
@@ -83,12 +94,18 @@ def test_ncu_that_cannot_be_used_is_told_and_leaves_no_times(
 def test_ncu_is_the_reference_at_the_same_clock_alone(
     study: Any, ncu: Any, sm_mhz: float | None, reference: str, difference: float
 ) -> None:
-    row = {"time_ms": 1.05, "profiler_ms": 1.05, "sm_mhz": 1980.0, "kernels": 2, "launch_gap_ms": 0.005}
-    seen = None if sm_mhz is None else ncu.Seen(time_ms=1.0, sm_mhz=sm_mhz)
-    judged = study.judged(row, seen)
+    seen = None if sm_mhz is None else ncu.Seen(time_ms=1.0, sm_mhz=sm_mhz, nothing_ms=0.001)
+    judged = study.judged(ROW, seen)
     assert judged["reference"] == reference
     assert judged["difference"] == pytest.approx(difference)
     assert judged["difference_without_gaps"] == pytest.approx(1.04 / judged["reference_ms"] - 1)
+
+
+def test_what_ncu_counts_for_a_kernel_of_nothing_is_taken_from_its_times(study: Any, ncu: Any) -> None:
+    judged = study.judged(ROW, ncu.Seen(time_ms=1.056, sm_mhz=1980.0, nothing_ms=0.004))
+    assert judged["ncu_beyond_ms"] == pytest.approx(0.006)  # of two kernels
+    assert judged["difference"] == pytest.approx(0.0)
+    assert judged["difference_to_ncu"] == pytest.approx(1.05 / 1.056 - 1)
 
 
 def test_rows_until_somebody_stops_the_study_are_kept(study: Any, tmp_path: Path) -> None:
