@@ -138,10 +138,10 @@ def test_a_cpu_measures_on(cli: Cli, tmp_path: Path) -> None:
         times = tuple(scale * time_ms for time_ms in row.times_ms)
         writer.append(dataclasses.replace(row, run=f"b{number}", times_ms=times))
     writer.close()
-    # To so small a margin two processes show that no number of them decides it: one more is all that runs.
+    # So small a margin leaves it undecided, whatever the clock says: how many processes follow depends on that.
     margin = ("--margin", "0.0001", "--widest", "0.0001", "--budget", "60s")
     code, out, err = cli(
         "check", "regression", tmp_path / "new", "--baseline", tmp_path / "baseline", *margin
     )
     assert code in (0, 1, 3), err
-    assert len(processes.read(tmp_path / "new").rows[case]) == 2, out + err
+    assert len(processes.read(tmp_path / "new").rows[case]) >= 2, out + err
