@@ -23,8 +23,9 @@ TIME_LIMIT_S = 120.0
 
 CHILD = """
 import importlib, importlib.metadata, importlib.util, json, sys
+from lbench.packages import is_installed
 name, modules, extension, distributions = json.loads(sys.argv[1])
-said = {"version": None, "found": importlib.util.find_spec(name) is not None, "extension": True}
+said = {"version": None, "found": is_installed(name), "extension": True}
 for distribution in distributions:
     try:
         said["version"] = said["version"] or importlib.metadata.version(distribution)
@@ -123,7 +124,7 @@ def _judge(package: Package, said: dict[str, Any]) -> Finding:
     mend = _reinstall(package)
     if said["error"] == "ModuleNotFoundError" and said["module"]:
         missing = said["module"].partition(".")[0]
-        mend = mend if missing == package.name else f"pip install {missing}"
+        mend = mend if missing == package.name.partition(".")[0] else f"pip install {missing}"
     elif "libc10_cuda.so" in message or "libtorch_cuda.so" in message:
         mend = "install torch's CUDA build (pytorch.org, Get started)"
     elif "cannot open shared object file" in message:

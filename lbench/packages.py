@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,12 @@ PACKAGES = (
     ),
     Package(name="fa3_fwd_interface", distributions=("fa3-fwd",), install="pip install fa3-fwd"),
     Package(
+        name="flash_attn.cute",
+        modules=("flash_attn.cute", "flash_attn.cute.flash_bwd_sm90"),
+        distributions=("flash-attn-4",),
+        install="pip install --pre 'flash-attn-4[cu13]'",
+    ),
+    Package(
         name="mamba_ssm",
         modules=("mamba_ssm.ops.selective_scan_interface", "mamba_ssm.ops.triton.ssd_combined"),
         extension="selective_scan_cuda",
@@ -82,9 +90,21 @@ PACKAGES = (
 )
 
 
+def is_installed(name: str) -> bool:
+    """Whether a package or a module within one is found, without importing it or what it is in."""
+    outer, *inner = name.split(".")
+    found = importlib.util.find_spec(outer)
+    for part in inner:
+        if found is None or found.submodule_search_locations is None:
+            return False
+        outer = f"{outer}.{part}"
+        found = PathFinder.find_spec(outer, found.submodule_search_locations)
+    return found is not None
+
+
 def install_line(name: str) -> str:
-    """The command that installs a package or compiled module, given by its import name."""
+    """The command that installs a package, compiled module or module within a package, by its import name."""
     for package in PACKAGES:
-        if name in (package.name, package.extension):
+        if name in (package.name, package.extension, *package.modules):
             return package.install
     return f"pip install {name}"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import pkgutil
 from pathlib import Path
 
 from lbench.backends import plugins
 from lbench.backends.spec import Backend
 from lbench.errors import UsageError, unknown
+from lbench.packages import is_installed
 
 _NOT_BACKENDS = {"spec", "user", "plugins"}
 
@@ -56,7 +56,7 @@ def of_mechanism(mechanism: str) -> list[Backend]:
 def missing_package(backend: Backend) -> str | None:
     """The first package of `backend` that is not installed, found without importing it."""
     for package in backend.packages:
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             return package
     return None
 

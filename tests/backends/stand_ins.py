@@ -154,6 +154,10 @@ def flash_attn_with_kvcache(q, k_cache, v_cache, k=None, v=None, *, cache_seqlen
     return flash_attn_func(q, k_cache[:, : held + 1], v_cache[:, : held + 1], causal=causal)
 
 
+def flash_attn_func_of_cute(q, k, v, qv=None, gather_kv_indices=None, softmax_scale=None, causal=False):
+    return flash_attn_func(q, k, v, softmax_scale=softmax_scale, causal=causal), None
+
+
 MODULES = {
     "fla.ops.simple_gla": {"chunk_simple_gla": simple_gla, "fused_recurrent_simple_gla": simple_gla},
     "fla.ops.linear_attn": {"chunk_linear_attn": linear_attn},
@@ -178,6 +182,7 @@ MODULES = {
     "mamba_ssm.ops.triton.ssd_combined": {"mamba_chunk_scan_combined": mamba_chunk_scan_combined},
     "flash_attn_2_cuda": {"__file__": "flash_attn_2_cuda.so"},
     "flash_attn": {"flash_attn_func": flash_attn_func, "flash_attn_with_kvcache": flash_attn_with_kvcache},
+    "flash_attn.cute": {"flash_attn_func": flash_attn_func_of_cute},
     "flash_attn_interface": {
         "flash_attn_func": flash_attn_func,
         "flash_attn_with_kvcache": flash_attn_with_kvcache,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import subprocess
@@ -239,6 +240,43 @@ def test_flash_attn3_limits_follow_what_is_installed(tmp_path: Path, installed: 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == f"{passes} {None if installed else 'fa3_fwd_interface'}"
+
+
+def test_a_module_within_a_package_is_looked_for_without_importing_it(tmp_path: Path) -> None:
+    outer = tmp_path / "flash_attn"
+    code = "from lbench import backends\nprint(backends.missing_package(backends.load('flash_attn4')))"
+
+    def missing() -> str:
+        environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        )
+        return done.stdout.strip()
+
+    assert missing() == "flash_attn.cute.flash_bwd_sm90"
+    outer.mkdir()
+    (outer / "__init__.py").write_text("raise SystemError('must not be imported')")
+    assert missing() == "flash_attn.cute.flash_bwd_sm90"
+    (outer / "cute").mkdir()
+    (outer / "cute" / "interface.py").touch()  # as an early one that comes with FlashAttention-2
+    assert missing() == "flash_attn.cute.flash_bwd_sm90"
+    (outer / "cute" / "flash_bwd_sm90.py").touch()
+    assert missing() == "None"
+
+
+@pytest.mark.usefixtures("peers")
+@pytest.mark.parametrize(
+    ("head_dim", "capability", "said"),
+    [(12, (9, 0), "multiples of 8"), (192, (10, 0), "on Hopper only"), (256, (9, 0), ""), (128, (10, 0), "")],
+)
+def test_flash_attn4_refuses_head_dims_without_kernels(
+    monkeypatch: pytest.MonkeyPatch, head_dim: int, capability: tuple[int, int], said: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    case = dataclasses.replace(make_case("flash_attn4"), head_dim=head_dim, head_dim_v=head_dim)
+    with pytest.raises(Unsupported, match=said) if said else contextlib.nullcontext():
+        backends.load("flash_attn4").build(case, {})
 
 
 def test_limits_name_what_is_unmet() -> None:

@@ -138,7 +138,7 @@ def test_a_cpu_measures_on(cli: Cli, tmp_path: Path) -> None:
         times = tuple(scale * time_ms for time_ms in row.times_ms)
         writer.append(dataclasses.replace(row, run=f"b{number}", times_ms=times))
     writer.close()
-    # So small a margin leaves it undecided, whatever the clock says: how many processes follow depends on that.
+    # So small a margin leaves it undecided; how many processes follow depends on the clock.
     margin = ("--margin", "0.0001", "--widest", "0.0001", "--budget", "60s")
     code, out, err = cli(
         "check", "regression", tmp_path / "new", "--baseline", tmp_path / "baseline", *margin
