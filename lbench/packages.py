@@ -97,8 +97,7 @@ def is_installed(name: str) -> bool:
     for part in inner:
         if found is None or found.submodule_search_locations is None:
             return False
-        outer = f"{outer}.{part}"
-        found = PathFinder.find_spec(outer, found.submodule_search_locations)
+        found = PathFinder.find_spec(part, list(found.submodule_search_locations))
     return found is not None
 
 

@@ -211,6 +211,6 @@ def test_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_package_of_a_backend_is_one_the_doctor_knows() -> None:
-    known = {name for package in PACKAGES for name in (package.name, package.extension)}
+    known = {name for package in PACKAGES for name in (package.name, package.extension, *package.modules)}
     wanted = {name for backend in map(backends.load, backends.names()) for name in backend.packages}
     assert wanted <= known
