@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -38,6 +39,8 @@ from lbench.cli import filter as filtering
 from lbench.cli import list as listing
 from lbench.cli.encoding import use_plain_signs
 from lbench.errors import UsageError, WriteFailed
+
+READER_GONE = 141  # 128 + SIGPIPE, as shells say it
 
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "run": run.command,
@@ -105,10 +108,33 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line.
 
-    Exit codes: 0 done, 1 a check failed or a row could not be kept, 2 usage, 3 undecided, 130 interrupted.
+    Exit codes: 0 done, 1 a check failed or a row could not be kept, 2 usage, 3 undecided, 130 interrupted,
+    141 where the reader of a pipe went away: `lbench check ... | head` is no failed check.
     """
     use_plain_signs()
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _run(arguments)
+        sys.stdout.flush()
+    except (SystemExit, BrokenPipeError) as ended:
+        if not _reader_is_gone(ended):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail at exit
+        sys.exit(READER_GONE)
+
+
+def _reader_is_gone(ended: BaseException) -> bool:
+    """Whether standard output cannot be written any more; Click and Rich exit with 1 then."""
+    if isinstance(ended, BrokenPipeError) or isinstance(ended.__context__, BrokenPipeError):
+        return True
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def _run(arguments: list[str]) -> None:
     try:
         command_line(arguments)(arguments, prog_name="lbench")
     except UsageError as error:
