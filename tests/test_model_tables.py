@@ -15,8 +15,11 @@ from models.scripted import row_of, rows_of, write
 
 import lbench
 from lbench.errors import UsageError
+from lbench.report.compared import compared_rows, compared_tables
+from lbench.report.crossovers import crossovers
 from lbench.report.model_tables import model_tables
 from lbench.report.table_formats import to_csv, to_markdown
+from lbench.report.tables import Table
 from lbench.report.values import RELATIVE
 from lbench.validate import problems
 
@@ -150,3 +153,22 @@ def test_the_command_prints_it_and_validate_recomputes_it(
     notes.write_text(out.replace("| tnl-1b | Lightning", "| tnl-3b | Lightning", 1))
     assert any("is not what the samples give" in one for one in problems(folder))
     notes.unlink()
+
+
+def test_models_of_one_size_are_set_against_each_other(rows: pd.DataFrame) -> None:
+    made = compared_tables(rows, "ns_per_token")
+    assert all({line.model.rpartition("-")[2] for line in table.lines} == {size_in(table)} for table in made)
+    (block,) = (
+        table
+        for table in made
+        if (table.pass_name, table.condition) == ("train", "1b") and "checkpoint block" in table.setting
+    )
+    assert {line.model for line in block.lines} == {"tnl-1b", "llama-1b"}
+    assert len({line.title for line in block.lines}) == len(block.lines)
+    assert {one.faster for one in crossovers(block)} <= {"tnl-1b", "llama-1b"}
+    swept = list(compared_rows(rows))
+    assert sorted(condition.title for condition in swept) == sorted(table.condition for table in made)
+
+
+def size_in(table: Table) -> str:
+    return table.condition.partition(",")[0]

@@ -22,6 +22,15 @@ from lbench.results import Results
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)><a href='javascript:alert(2)'>x</a>&amp;"
+EVIL_MODEL = f"{EVIL}-1b"
+MODEL = {
+    "pass": "train",
+    "body": "native",
+    "checkpoint": "none",
+    "chunk": 0,
+    "prefill_chunk": 0,
+    "compile": "off",
+}
 
 pytestmark = [
     pytest.mark.browser,
@@ -33,8 +42,11 @@ pytestmark = [
 def rows() -> pd.DataFrame:
     hostile = row(backend=EVIL, mechanism="odd", time_ms=1.5, seq_len=4096, tokens=4096)
     others = [
-        row(time_ms=3.0, seq_len=length, tokens=length, dtype=dtype, model=model)
-        for length, dtype, model in ((1024, "fp16", EVIL), (2048, "fp16", "tnl-1b"), (1024, "fp32", "tnl-1b"))
+        row(time_ms=3.0, seq_len=length, tokens=length, dtype=dtype, model=model, params=1e9, **MODEL)
+        for length, dtype, model in (
+            *((1024, "fp16", EVIL_MODEL), (2048, "fp16", EVIL_MODEL)),
+            *((1024, "fp16", "tnl-1b"), (1024, "fp32", "tnl-1b")),
+        )
     ]
     return pd.concat([h100("1k..64k:x4"), pd.DataFrame([hostile, *others])], ignore_index=True)
 
@@ -207,10 +219,14 @@ def test_all_controls_are_reached_and_used_by_keyboard(opened: Any, small: Path)
 def test_dtype_and_model_choose_rows_and_sweeps(opened: Any, rows: pd.DataFrame) -> None:
     page = opened()
     names = page.locator("#model option").all_inner_texts()
-    assert names[1:] == sorted([EVIL, "tnl-1b"])
+    assert names[1:] == sorted([EVIL_MODEL, "tnl-1b"])
+    page.select_option("#pass", "train")
     page.select_option("#dtype", "fp16")
     # The sweep at hand is of bf16: another one is chosen, and those without such a row are not on offer.
-    assert page.locator("#shown").text_content().startswith("1 of ")
+    assert page.locator("#shown").text_content().startswith("3 of ")
+    settle(page)
+    # Both models are of one size and one backend, and so in one sweep, as two lines.
+    assert sorted(len(trace["rows"]) for trace in traces(page, "time_ms")) == [1, 2]
     offered = page.locator("#condition option:not([disabled])").all_inner_texts()
     assert offered
     assert all("fp16" in one for one in offered[:-1])

@@ -12,7 +12,7 @@ from lbench.lengths import format_length
 from lbench.metrics import METRICS
 from lbench.page.marks import SYMBOLS
 from lbench.plot.style import ON_DARK, look
-from lbench.report.conditions import conditions
+from lbench.report.compared import compared_rows
 from lbench.report.failures import TOLD
 from lbench.report.sources import Source
 from lbench.report.values import axis, values
@@ -53,7 +53,7 @@ def _conditions(sources: Sequence[Source]) -> list[dict[str, Any]]:
     found: dict[str, list[int]] = {}
     start = 0
     for source in sources:
-        for condition in conditions(source.rows.reset_index(drop=True)):
+        for condition in compared_rows(source.rows.reset_index(drop=True)):
             name = f"{condition.title}, {_without_machine(condition.setting, source)}"
             found.setdefault(name, []).extend(start + int(index) for index in condition.rows.index)
         start += len(source.rows)

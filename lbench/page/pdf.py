@@ -17,9 +17,11 @@ from lbench.plot.draw import draw
 from lbench.plot.files import METADATA
 from lbench.plot.labels import wrap
 from lbench.plot.layout import text_width
+from lbench.plot.models import draw_models
 from lbench.plot.style import FAINT, GRID, INK, PT, RC
 from lbench.report.conditions import conditions
 from lbench.report.failures import failures
+from lbench.report.model_conditions import of_models
 from lbench.report.sources import Source
 from lbench.report.tables import Line, Table
 from lbench.report.values import DEFAULT_METRICS, axis, pick_reference
@@ -129,10 +131,12 @@ def _cells(pages: _Pages, name: str, cells: Iterator[tuple[float, str, bool]]) -
 
 def _figures(source: Source) -> Iterator[Figure]:
     reference = pick_reference(source.rows)
-    for condition in conditions(source.rows):
+    models = of_models(source.rows)
+    for condition in conditions(source.rows[~models]) if (~models).any() else ():
         for metric in DEFAULT_METRICS:
             if figure := draw(condition, axis(metric, reference)):
                 yield figure
+    yield from (figure for _, figure in draw_models(source.rows[models]) if figure)
 
 
 def _clean(text: str) -> str:

@@ -37,6 +37,7 @@ COLUMNS = (
     ("source", "source"),
     ("mechanism", "mechanism"),
     ("backend", "backend"),
+    ("model", "model"),
     ("pass", "pass"),
     ("batch", "batch"),
     ("seq_len", "length"),
@@ -90,7 +91,9 @@ def in_script(data: Any) -> str:
 
 def _words(sources: Sequence[Source], rows: pd.DataFrame) -> dict[str, Any]:
     """What stands in the page as text."""
-    columns = [pair for pair in COLUMNS if pair[0] != "source" or len(sources) > 1]
+    models = sorted(set(rows["model"].dropna()) - {""}) if "model" in rows else []
+    needless = {name for name, told in (("source", len(sources) > 1), ("model", models)) if not told}
+    columns = [pair for pair in COLUMNS if pair[0] not in needless]
     present = list(dict.fromkeys(rows["pass"]))
     return {
         "verdicts": [verdict(source) for source in sources],
@@ -100,7 +103,7 @@ def _words(sources: Sequence[Source], rows: pd.DataFrame) -> dict[str, Any]:
         "lines": [_line(row, columns) for row in rows.to_dict("records")],
         "failed": failures(rows.to_dict("records"), every=True),
         "dtypes": sorted(set(rows["dtype"])),
-        "models": sorted(set(rows["model"].dropna()) - {""}) if "model" in rows else [],
+        "models": models,
         "passes": {name: PASS_TITLES[name] for name in PASS_TITLES if name in present},
         "feet": [foot(source) for source in sources],
         "meanings": MEANINGS,

@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from lbench.report.compared import compared_tables
 from lbench.report.crossovers import crossovers
 from lbench.report.failures import failures
 from lbench.report.sources import Source
 from lbench.report.summary import Counts, Fastest, Reach, counts, fastest, in_words, reaches
-from lbench.report.tables import Table, tables
+from lbench.report.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Verdict:
 
 def verdict(source: Source) -> Verdict:
     """What its rows say."""
-    made = tables(source.rows, "ns_per_token")
+    made = compared_tables(source.rows, "ns_per_token")
     return Verdict(label=source.label, counts=counts(source.rows), parts=tuple(map(_part, made)))
 
 

@@ -37,8 +37,6 @@ def draw_models(
     frame: pd.DataFrame, metrics: Sequence[Axis] | None = None
 ) -> Iterator[tuple[str, Figure | None]]:
     """(name, figure) for each pass, setting, batch and quantity; None where no row has it."""
-    if frame.empty:
-        return
     for pass_name in MODEL_PASSES:
         wanted = metrics if metrics is not None else [axis(name) for name in QUANTITIES[pass_name]]
         for condition in model_conditions(frame, pass_name):

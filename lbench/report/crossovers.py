@@ -1,4 +1,4 @@
-"""Crossovers: the length from which one mechanism is faster than another that was faster before."""
+"""Crossovers: the length from which one mechanism or model overtakes another that was faster before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbench.report.tables import Cell, Line, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Crossover:
-    """Two mechanisms by their quickest backends; within one mechanism, two backends."""
+    """Two mechanisms or models by their quickest backends; within one, two backends."""
 
     slower: str
     """What is overtaken."""
@@ -53,7 +53,7 @@ def crossovers(table: Table) -> list[Crossover]:
     """All crossovers of a table of times, in the order of their lengths.
 
     A length counts where both differ, and where every backend that is the quickest of its
-    mechanism at another length was tried.
+    mechanism or model at another length was tried.
     """
     curves = _curves(table)
     found = [
@@ -65,11 +65,11 @@ def crossovers(table: Table) -> list[Crossover]:
 
 
 def _curves(table: Table) -> dict[str, list[_Point | None]]:
-    """The quickest backend of each mechanism at each length; None where that cannot be said."""
-    alone = len({line.mechanism for line in table.lines}) == 1
+    """The quickest backend of each mechanism or model at each length; None where that cannot be said."""
+    alone = len({line.group for line in table.lines}) == 1
     groups: dict[str, list[Line]] = {}
     for line in table.lines:
-        groups.setdefault(line.title if alone else line.mechanism, []).append(line)
+        groups.setdefault(line.title if alone else line.group, []).append(line)
     return {name: _curve(lines, len(table.lengths)) for name, lines in groups.items()}
 
 

@@ -6,6 +6,7 @@ prefill and decoding at one batch.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pandas as pd
@@ -26,8 +27,10 @@ def of_models(frame: pd.DataFrame) -> pd.Series:
 
 def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]:
     """Those of a pass: settings, and batches where it is shown by them; of training their title is empty."""
-    frame = frame.assign(machine=frame["gpu"].fillna(frame["cpu"]).fillna(frame["device"]))
     rows = frame[frame["pass"] == pass_name]
+    if rows.empty:
+        return
+    rows = rows.assign(machine=rows["gpu"].fillna(rows["cpu"]).fillna(rows["device"]))
     told = [name for name in SETTING if rows[name].nunique() > 1]
     # The model tells points of one backend apart here, as nothing else of its shape does.
     rows = rows.loc[newest(rows.assign(backend=rows["backend"] + " " + rows["model"]), SETTING).index]
@@ -59,6 +62,12 @@ def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
 def size_of(name: str) -> str:
     """`1b` of `tnl-1b`: what models to be compared share."""
     return name if name.endswith(".json") else name.rpartition("-")[2]
+
+
+def of_one_size(condition: Condition, rows: pd.DataFrame) -> Condition:
+    """A part of a condition that `by_size` made, with the size in its title."""
+    size = size_of(str(rows["model"].iloc[0]))
+    return dataclasses.replace(condition, title=", ".join(filter(None, [size, condition.title])), rows=rows)
 
 
 def by_size(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -10,7 +10,7 @@ from lbench.case import MODEL_PASSES
 from lbench.errors import UsageError
 from lbench.report.conditions import Condition
 from lbench.report.failures import failures
-from lbench.report.model_conditions import by_size, model_conditions, steps_told
+from lbench.report.model_conditions import by_size, model_conditions, of_one_size, steps_told
 from lbench.report.tables import Line, Table, better_of, has_value, lines_of
 from lbench.report.ties import ties
 from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
@@ -44,6 +44,22 @@ def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -
     if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):
         raise UsageError(f"no row has a {metric}; choose another --metric")
     return made
+
+
+def size_tables(frame: pd.DataFrame, metric: str) -> list[Table]:
+    """A table a pass, setting (and batch, but of training) and size, a line a model and backend."""
+    return [
+        _named(_table(of_one_size(condition, part), pass_name, axis(metric)))
+        for pass_name in MODEL_PASSES
+        for condition in model_conditions(frame, pass_name)
+        for part in by_size(condition.rows)
+    ]
+
+
+def _named(table: Table) -> Table:
+    """Lines titled by model and backend, as no table stands over them that says the model."""
+    lines = tuple(dataclasses.replace(line, title=f"{line.model}: {line.title}") for line in table.lines)
+    return dataclasses.replace(table, lines=lines)
 
 
 def _table(condition: Condition, pass_name: str, wanted: Axis) -> Table:

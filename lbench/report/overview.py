@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from lbench.lengths import format_length
+from lbench.report.compared import compared_tables
 from lbench.report.crossovers import crossovers
 from lbench.report.failures import failures
 from lbench.report.sources import Source
 from lbench.report.sparklines import bars_for, sparkline
 from lbench.report.summary import counts, fastest, in_words
-from lbench.report.tables import Cell, Line, Table, number, tables
+from lbench.report.tables import Cell, Line, Table, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,7 @@ def print_overview(source: Source, console: Console) -> None:
     console.print(Text(known.sentence))
     for line in known.advice:
         console.print(Text(f"doubt: {line}", style="yellow"))
-    for table in tables(source.rows, "ns_per_token"):
+    for table in compared_tables(source.rows, "ns_per_token"):
         console.print()
         _print_table(table, console)
     found = failures(source.rows.to_dict("records"))

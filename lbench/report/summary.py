@@ -87,10 +87,9 @@ def counts(frame: pd.DataFrame) -> Counts:
 def fastest(table: Table) -> list[Fastest]:
     """The quickest of each length of a table of times; lengths without a time are left out."""
     first = [one for column in range(len(table.lengths)) if (one := _fastest(table, column))]
-    winners = {one.backend for one in first}
+    winners = {one.title for one in first}
     return [
-        dataclasses.replace(one, without=_untried(table, one.length, winners - {one.backend}))
-        for one in first
+        dataclasses.replace(one, without=_untried(table, one.length, winners - {one.title})) for one in first
     ]
 
 
@@ -113,7 +112,7 @@ def _fastest(table: Table, column: int) -> Fastest | None:
 
 def _untried(table: Table, length: int, winners: Collection[str]) -> tuple[str, ...]:
     column = table.lengths.index(length)
-    lines = [line for line in table.lines if line.backend in winners]
+    lines = [line for line in table.lines if line.title in winners]
     return tuple(line.title for line in lines if not line.cells[column].verdict)
 
 
@@ -125,7 +124,7 @@ def in_words(found: Sequence[Fastest]) -> list[tuple[str, str]]:
     """
     told = []
     fair = [one for one in found if not one.without] or found
-    for _, group in itertools.groupby(fair, key=lambda one: (one.backend, one.tied)):
+    for _, group in itertools.groupby(fair, key=lambda one: (one.title, one.tied)):
         part = list(group)
         ends = dict.fromkeys(format_length(one.length) for one in (part[0], part[-1]))
         tied = f" (not told from {', '.join(part[0].tied)})" if part[0].tied else ""

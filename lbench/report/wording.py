@@ -44,9 +44,9 @@ PASS_TITLES = {
     "fwd": "forward",
     "bwd": "backward",
     "fwdbwd": "forward + backward",
-    "decode": "decoding one token",
     "train": "training step",
     "prefill": "prefill",
+    "decode": "decoding one token",
 }
 
 

@@ -17,7 +17,8 @@ const hue = (look) => (dark.matches ? look.dark : look.colour);
 
 function told(row, chart) {
   const at = `${columns.batch[row]} x ${data.lengths[columns.seq_len[row]]}, ${columns.pass[row]}`;
-  const parts = [`<b>${safe(titles.get(columns.mechanism[row] + "\n" + columns.backend[row]).title)}</b>`, safe(at)];
+  const { title } = titles.get(columns.mechanism[row] + "\n" + columns.backend[row]);
+  const parts = [`<b>${safe(model(row) ? `${model(row)}: ${title}` : title)}</b>`, safe(at)];
   if (data.sources.length > 1) parts.push(safe(columns.source[row]));
   if (chart.y[row] !== null) {
     const span = chart.low[row] === chart.high[row] ? "" : ` [${digits(chart.low[row])}, ${digits(chart.high[row])}]`;
@@ -37,12 +38,15 @@ function grouped() {
   const anySweep = byId("condition").value === "";
   for (const row of shown) {
     const series = anySweep ? columns.key[row].replace(/,t\d+,/, ",") : "";
-    const name = [columns.mechanism[row], columns.backend[row], columns.source[row], columns.pass[row], series].join("\n");
+    const name = [columns.mechanism[row], columns.backend[row], columns.source[row], columns.pass[row], model(row), series].join("\n");
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(row);
   }
   return [...groups.values()].sort((a, b) => place(a[0]) - place(b[0]));
 }
+
+// Models of one size share a chart; rows of operators, and of old files, have none.
+const model = (row) => (columns.model && columns.model[row]) || "";
 
 const place = (row) => data.looks.indexOf(titles.get(columns.mechanism[row] + "\n" + columns.backend[row]));
 
