@@ -93,8 +93,11 @@ function layout(chart) {
   const style = getComputedStyle(document.documentElement);
   const [ink, grid, panel] = ["--ink", "--line", "--panel"].map((name) => style.getPropertyValue(name).trim());
   const lengths = [...new Set(shown.map((row) => columns.seq_len[row]))].sort((a, b) => a - b);
-  const step = Math.ceil(lengths.length / (narrow.matches ? 6 : 10));
-  const ticks = lengths.filter((_, index) => (lengths.length - 1 - index) % step === 0);
+  const room = Math.log(lengths.at(-1) / lengths[0]) / (narrow.matches ? 6 : 10);
+  const ticks = [];
+  for (const length of lengths.reverse()) {
+    if (!ticks.length || Math.log(ticks[0] / length) >= 0.99 * room) ticks.unshift(length);
+  }
   return {
     showlegend: false, hovermode: "closest", font: { color: ink, size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 64, r: 10, t: 8, b: 44 },
