@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 from experiments.processes import stop, until_it_begins, until_it_has_workers
-from experiments.replayed import finish, kept_device, replay
+from experiments.replayed import LONG, finish, kept_device, replay, replay_again
 from experiments.sweep import Experiment, ended, lbench, rows, run
 
 
 def interrupted(folder: Path) -> Experiment:
     """Ctrl-C while the worker hangs: it is stopped, and hears no signal but SIGKILL."""
-    device, made = kept_device(folder)
-    with lbench(*replay(device, made.folder)) as process:
+    device, made = kept_device(folder, LONG)
+    with lbench(*replay_again(device, made)) as process:
         until_it_begins(process)
         time.sleep(0.2)
         workers = until_it_has_workers(process)
@@ -41,10 +41,10 @@ def a_start_s() -> float:
 
 def interrupted_anywhere(folder: Path) -> Experiment:
     """Ctrl-C again and again."""
-    device, made = kept_device(folder)
+    device, made = kept_device(folder, LONG)
     chance = random.Random(4)
     for _ in range(3):
-        with lbench(*replay(device, made.folder), "--resume") as process:
+        with lbench(*replay_again(device, made)) as process:
             until_it_begins(process)
             time.sleep(chance.random() * 0.2)
             process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from pathlib import Path
 from rows import make_row
 
 from experiments.processes import _wait_for_the_end, children, serves, stop, until, until_it_begins
-from experiments.replayed import finish, kept_device, open_writer, replay
+from experiments.replayed import LONG, finish, kept_device, open_writer, replay_again
 from experiments.sweep import Experiment, ended, lbench, rows
 from lbench import results
 from lbench.results import Row, Writer
@@ -22,14 +22,14 @@ from lbench.results import Row, Writer
 
 def killed_runner(folder: Path) -> Experiment:
     """The runner is killed again and again."""
-    device, made = kept_device(folder)
+    device, made = kept_device(folder, LONG)
     chance = random.Random(2)
     for turn in range(4):
-        with lbench(*replay(device, made.folder), "--resume") as process:
+        with lbench(*replay_again(device, made)) as process:
             until_it_begins(process)
             if turn % 2:
                 until(process, "[1/")
-            time.sleep(chance.random() * 0.25)
+            time.sleep(chance.random() * (0.05 if turn % 2 else 0.2))
             workers = children(process.pid)
             if (
                 turn % 2
