@@ -1,9 +1,10 @@
-"""The options that say what to measure, shared by `run`, `verify` and `frontier`."""
+"""The options of what to measure and where to keep it, shared by the commands that measure."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +70,11 @@ DeviceName = Annotated[
     typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
 ]
 CellTimeout = Annotated[float | None, typer.Option(help="Seconds one case may take.", min=1)]
+Out = Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")]
+OtherEnvironment = Annotated[
+    bool, typer.Option("--other-environment", help="Resume rows of another machine or software.")
+]
 InProcess = Annotated[
     bool,
     typer.Option("--in-process", help="Measure in this very process, for a debugger; stops at a crash."),

@@ -95,8 +95,9 @@ def run_command(
     ] = None,
     pass_names: axes.PassNames = None,
     device: axes.DeviceName = None,
-    out: Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")] = False,
+    out: axes.Out = None,
+    resume: axes.Resume = False,
+    other_environment: axes.OtherEnvironment = False,
     cell_timeout: axes.CellTimeout = None,
     case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
     budget: Annotated[
@@ -119,11 +120,10 @@ def run_command(
     suite = limited(chosen, cell_timeout, case_budget)
     budget_s = seconds_of(budget)
     suite.cases("cpu")  # what is wrong with it shows before a worker starts
-    earlier = folders.earlier(out, resume, None)
+    earlier = folders.earlier(out, resume, other_environment)
     make_worker = functools.partial(ProcessWorker, preload=not is_replay(device))
     found = probe(device, make_worker)
-    if earlier is not None:
-        folders.check_environment(earlier, found)
+    folders.check_environment(earlier, found, other_environment)
     plan = Plan(suite.stopping, found.copy_bandwidth_gb_s, budget_s)
     start(suite, suite.cases(found.kind), found, make_worker, plan, earlier, out, dry_run=dry_run)
 

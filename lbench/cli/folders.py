@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lbench.results import Results
 
 
-def earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None:
+def earlier(
+    out: Path | None, resume: bool, other_environment: bool, retry: str | None = None
+) -> Results | None:
     """The rows to go on from, without those to measure again."""
     from lbench import results
     from lbench.errors import unknown
@@ -28,6 +30,8 @@ def earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None
             raise unknown("verdict", verdict, results.VERDICTS)
     if resume and out is None:
         raise UsageError("--resume needs --out FOLDER, the folder to go on with")
+    if other_environment and not resume:
+        raise UsageError("--other-environment mixes new rows with earlier ones; add --resume --out FOLDER")
     if again and not resume:
         raise UsageError(f"--retry {retry} measures rows of a folder again; add --resume --out FOLDER")
     if out is None or not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -43,10 +47,12 @@ def earlier(out: Path | None, resume: bool, retry: str | None) -> Results | None
     return dataclasses.replace(found, rows=rows)
 
 
-def check_environment(earlier: Results, device: Device) -> None:
-    """UsageError where rows to go on from come from another machine or other software."""
+def check_environment(earlier: Results | None, device: Device, other_environment: bool) -> None:
+    """UsageError where rows to go on from come unasked from another machine or other software."""
     from lbench.environment import differences
 
+    if earlier is None or other_environment:
+        return
     apart = [differences(known, device.environment) for known in earlier.environments.values()]
     if not apart or not all(apart):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ from lbench.lengths import LARGEST
 
 if TYPE_CHECKING:
     from lbench.case import Case
-    from lbench.results import Results, Row
+    from lbench.results import Row
     from lbench.runner import Sweep
     from lbench.suite import Suite
 
@@ -48,8 +48,9 @@ def command(
         Path | None, typer.Option("--of", help="Measure nothing: the frontier in the rows of this folder.")
     ] = None,
     device: axes.DeviceName = None,
-    out: Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")] = False,
+    out: axes.Out = None,
+    resume: axes.Resume = False,
+    other_environment: axes.OtherEnvironment = False,
     cell_timeout: axes.CellTimeout = None,
     in_process: axes.InProcess = False,
 ) -> None:
@@ -59,9 +60,13 @@ def command(
     memory is a clean error under `ulimit -v` alone; else the prediction decides. Prints a table and draws a
     figure.
     """
-    given = axes.given(locals())
+    given = axes.given(locals()) | {"seq": [start]}
     from lbench import results
+    from lbench.device import probe
+    from lbench.isolation import InProcessWorker, ProcessWorker
     from lbench.lengths import parse_length
+    from lbench.results import Writer
+    from lbench.runner import Sweep
 
     if rows_of is not None:
         _report(list(results.read(rows_of).rows.values()), rows_of)
@@ -69,35 +74,13 @@ def command(
     lengths = parse_length(start), parse_length(largest)
     if lengths[0] > lengths[1]:
         raise UsageError(f"--start {start} is longer than --largest {largest}")
-    axes.check(suite, given | {"seq": [start]}, device)
-    earlier = folders.earlier(out, resume, None)
-    sweep = _sweep(suite, given | {"seq": [start]}, device, cell_timeout, out, earlier, in_process)
-    _search(sweep, lengths, resolution)
-    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], sweep.writer.folder)
-
-
-def _sweep(
-    suite: str | None,
-    given: dict[str, Any],
-    device: str | None,
-    cell_timeout: float | None,
-    out: Path | None,
-    earlier: Results | None,
-    in_process: bool,
-) -> Sweep:
-    from lbench.device import probe
-    from lbench.isolation import InProcessWorker, ProcessWorker
-    from lbench.results import Writer
-    from lbench.runner import Sweep
-
+    axes.check(suite, given, device)
+    earlier = folders.earlier(out, resume, other_environment)
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device, make_worker)
-    if earlier is not None:
-        folders.check_environment(earlier, found)
-    chosen = _hasty(axes.chosen(suite, given, found.kind))
-    if cell_timeout is not None:
-        chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
-    return Sweep(
+    folders.check_environment(earlier, found, other_environment)
+    chosen = _hasty(axes.chosen(suite, given, found.kind), cell_timeout)
+    sweep = Sweep(
         suite=chosen,
         cases=chosen.cases(found.kind),
         device=found,
@@ -105,9 +88,11 @@ def _sweep(
         earlier=earlier,
         make_worker=make_worker,
     )
+    _search(sweep, lengths, resolution)
+    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], sweep.writer.folder)
 
 
-def _hasty(suite: Suite) -> Suite:
+def _hasty(suite: Suite, cell_timeout: float | None) -> Suite:
     """The suite with a handful of samples a case, and no energy: what is sought is the length."""
     stopping = dataclasses.replace(
         suite.stopping,
@@ -119,7 +104,10 @@ def _hasty(suite: Suite) -> Suite:
         slow_rounds=1,
         very_slow_rounds=1,
     )
-    return dataclasses.replace(suite, name="frontier", energy=False, stopping=stopping)
+    cell_timeout_s = cell_timeout or suite.cell_timeout_s
+    return dataclasses.replace(
+        suite, name="frontier", energy=False, stopping=stopping, cell_timeout_s=cell_timeout_s
+    )
 
 
 def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:

@@ -50,7 +50,7 @@ def command(
         str | None, typer.Option("--case", help="One case by its key, as rows name it; takes no axes.")
     ] = None,
     device: axes.DeviceName = None,
-    out: Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")] = None,
+    out: axes.Out = None,
     cell_timeout: axes.CellTimeout = None,
     case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
     budget: Annotated[
@@ -59,13 +59,11 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the cases, and what each is predicted to take.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")] = False,
+    resume: axes.Resume = False,
     retry: Annotated[
         str | None, typer.Option(help="With --resume, verdicts to measure again: timeout,crashed,failed.")
     ] = None,
-    other_environment: Annotated[
-        bool, typer.Option("--other-environment", help="Resume rows of another machine or software.")
-    ] = False,
+    other_environment: axes.OtherEnvironment = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the figures at the end.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Tell warnings and failures alone; print the folder.")
@@ -90,14 +88,11 @@ def command(
     one = suites.of_key(case) if case is not None else None
     if one is None:
         axes.check(suite, given, device)
-    earlier = folders.earlier(out, resume, retry)
-    if other_environment and not resume:
-        raise UsageError("--other-environment mixes new rows with earlier ones; add --resume --out FOLDER")
+    earlier = folders.earlier(out, resume, other_environment, retry)
     process = functools.partial(ProcessWorker, preload=not is_replay(device))
     make_worker = InProcessWorker if in_process else process
     found = probe(device or (one[1].device if one else None), make_worker)
-    if earlier is not None and not other_environment:
-        folders.check_environment(earlier, found)
+    folders.check_environment(earlier, found, other_environment)
     base = one[0] if one else axes.chosen(suite, given, found.kind)
     chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)

@@ -207,18 +207,32 @@ def test_an_unwritable_out(cli) -> None:
     assert "choose another --out" in stderr
 
 
-def test_rows_of_another_environment_are_not_mixed_in_silence(cli, tmp_path: Path) -> None:
+SHORT = ("--backend", "lightning_eager", "--pass", "fwd", *TINY)
+CONTINUED = {
+    "run": ("run", *SHORT, "--seq", "16"),
+    "frontier": ("frontier", *SHORT[:-2], "--start", "16", "--largest", "16"),
+    "claims run": (
+        *("claims", "run", "authors-kernels", "--backend", "flash_attn2", "--pass", "fwd"),
+        *("--seq", "512", "--device", "cpu"),
+    ),
+}
+
+
+@pytest.mark.parametrize("command", CONTINUED)
+def test_rows_of_another_environment_are_not_mixed_in_silence(cli, tmp_path: Path, command: str) -> None:
     out = tmp_path / "out"
-    arguments = ("run", "--backend", "lightning_eager", "--pass", "fwd", "--out", out, *TINY)
-    assert cli(*arguments, "--seq", "16")[0] == 0
+    arguments = (*CONTINUED[command], "--out", out)
+    code, _, stderr = cli(*arguments)
+    assert code == 0, stderr
     (path,) = (out / "environments").iterdir()
     record = json.loads(path.read_text())
     path.unlink()
     (path.parent / "elsewhere.json").write_text(json.dumps({**record, "torch": "1.0"}))
-    code, _, stderr = cli(*arguments, "--seq", "32", "--resume")
+    code, _, stderr = cli(*arguments, "--resume")
     assert code == 2
     assert "torch 1.0, here 2" in stderr
-    assert cli(*arguments, "--seq", "32", "--resume", "--other-environment")[0] == 0
+    assert "add --other-environment" in stderr
+    assert cli(*arguments, "--resume", "--other-environment")[0] == 0
 
 
 def test_a_case_is_run_again_by_its_key(cli, tmp_path: Path, mine: Path) -> None:
