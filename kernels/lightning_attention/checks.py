@@ -7,13 +7,14 @@ import importlib.util
 import math
 
 import torch
+from torch.autograd import forward_ad
 
 from .facts import facts_of
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 MIN_DIM = 16
 MAX_DIM = 256
-LARGEST_SCALE = 1e30  # the backward pass divides by scale in fp32
+LARGEST_SCALE = 1e15  # the backward pass divides by scale in fp32
 MAX_TOKENS = 2**31 - 128  # positions are 32-bit, offsets 64-bit
 LEAST = "least"  # a fact about slopes whose values were found good
 
@@ -94,7 +95,18 @@ def check_device(q: torch.Tensor) -> None:
     elif q.device.type != "cuda":
         raise RuntimeError(
             f"q is on {q.device}; lightning_attention needs an NVIDIA GPU (for tests without one, set the "
-            "environment variable TRITON_INTERPRET=1 before the first call)"
+            "environment variable TRITON_INTERPRET=1 before triton is imported)"
+        )
+
+
+def refuse_tangents(*tensors: torch.Tensor | None) -> None:
+    """Raise RuntimeError where a derivative is wanted in forward mode, which else would count as zero."""
+    if getattr(forward_ad, "_current_level", -1) < 0:
+        return
+    if any(isinstance(x, torch.Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise RuntimeError(
+            "an input has a tangent, and lightning_attention has no derivative in forward mode; "
+            "use reverse mode (backward, torch.autograd.grad)"
         )
 
 
@@ -162,7 +174,8 @@ def _check_scale(scale: float) -> None:
     good = isinstance(scale, int | float) and (scale == 0 or 1 / LARGEST_SCALE <= abs(scale) <= LARGEST_SCALE)
     if not good:
         raise ValueError(
-            f"scale is {scale!r}; allowed is a Python number, 0 or of size 1e-30 to {LARGEST_SCALE:.0e}"
+            f"scale is {scale!r}; allowed is a Python number, "
+            f"0 or of size {1 / LARGEST_SCALE:.0e} to {LARGEST_SCALE:.0e}"
         )
 
 

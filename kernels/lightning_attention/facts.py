@@ -15,7 +15,8 @@ _facts: dict[int, tuple[weakref.ref[torch.Tensor], Version, dict[Any, Any]]] = {
 def facts_of(x: torch.Tensor) -> dict[Any, Any]:
     """The facts about x, to be read and added to; none where x is new or was changed since.
 
-    They must not hold x itself. Tensors made in inference mode do not count their changes.
+    They must not hold x itself. Changes are those that torch counts: not those in place through `.data`, and
+    none of tensors made in inference mode.
     """
     version = version_of(x)
     kept = _facts.get(id(x))

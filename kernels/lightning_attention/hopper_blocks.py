@@ -16,6 +16,9 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 BLOCK_T = gl.constexpr(64)
 LOG2_E = gl.constexpr(1.4426950408889634)
+# exp(-128) is 0 in fp32. Steeper slopes would only spoil a token's own weight of 1, in which rate * i has to
+# cancel: it is right to 4e-4 here.
+STEEPEST = gl.constexpr(128.0)
 # Renamed after Triton 3.6.
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
 fetch = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
@@ -104,7 +107,8 @@ def weigh(x, n, age, rate, column):
 @gluon.jit
 def load_rate(slopes_ptr, head):
     """log2(lambda) of a head, <= 0. Volatile: what follows from it shall not be kept for the next block."""
-    return gl.maximum(gl.load(slopes_ptr + head, volatile=True), 0.0) * -LOG2_E
+    slope = gl.load(slopes_ptr + head, volatile=True)
+    return gl.minimum(gl.maximum(slope, 0.0), STEEPEST) * -LOG2_E
 
 
 @gluon.jit

@@ -8,7 +8,15 @@ import types
 import torch
 
 from . import library  # noqa: F401 (registers torch.ops.lightning_attention)
-from .checks import DTYPES, check_attention, check_device, check_step, check_triton
+from .checks import (
+    DTYPES,
+    LARGEST_SCALE,
+    check_attention,
+    check_device,
+    check_step,
+    check_triton,
+    refuse_tangents,
+)
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 
@@ -27,7 +35,8 @@ def lightning_attention(
     """Causal linear attention with decay: `S_t = exp(-slope_h) S_(t-1) + k_t v_t^T`, `o_t = scale * q_t S_t`.
 
     Lightning Attention-2 (arXiv 2401.04658, Algorithms 1 and 2), without its outer normaliser. Time and
-    memory are linear in T. Differentiable once in q, k, v and initial_state; backward keeps only the inputs.
+    memory are linear in T. Differentiable once, in reverse mode, in q, k, v and initial_state; backward keeps
+    the inputs and, where decay is slow, states.
     Under torch.autocast q, k and v are cast to its dtype, slopes and states are not. Under torch.compile it
     is one operator (library.py), without a graph break; scale is a constant there.
 
@@ -38,14 +47,16 @@ def lightning_attention(
             of 4, q, k, v and the states are copied to dims that are multiples of 8, and the outputs back.
         slopes: `[H]` fp32, finite and >= 0 (0: no decay), without gradient. The values are checked at the
             first use of a tensor and after it changed, which waits for the GPU; so keep slopes in a buffer.
-        scale: factor of the output, a Python number: 0 or of size 1e-30 to 1e30.
+            Changes in place through `.data`, or of tensors made in inference mode, are not seen: give a new
+            tensor.
+        scale: factor of the output, a Python number: 0 or of size 1e-15 to 1e15.
         initial_state: `[B, H, D, E]` fp32 (`[N, H, D, E]` with cu_seqlens), the state before the first token;
             zero if None.
         output_final_state: also return the state after the last token.
         cu_seqlens: `[N + 1]` int32 or int64 on the device of q, rising from 0 to T: token `cu_seqlens[n]` is
             the first of document n, B is 1, documents do not see each other, empty ones are allowed. The
-            values are not checked (that would wait for the GPU); tokens of no document get no output, nothing
-            out of bounds is read.
+            values are not checked (that would wait for the GPU). Nothing out of bounds is read; output and
+            gradients of tokens of no document are not written: let the last document end at T.
 
     Returns:
         o `[B, T, H, E]` in the dtype of q, contiguous, and the final state (as initial_state) or None.
@@ -62,6 +73,9 @@ def lightning_attention(
         return o, final if output_final_state else None
     check_triton()
     run = _modules()
+    refuse_tangents(q, k, v, slopes, initial_state)
+    if type(scale) is int and abs(scale) <= LARGEST_SCALE:
+        scale = float(scale)  # Triton would compile a whole number as a constant
     simple = initial_state is None and cu_seqlens is None and not output_final_state
     prepared = run.prepared.recall(q, k, v, slopes, scale) if simple else None
     if prepared is not None:
@@ -97,7 +111,7 @@ def lightning_attention_step(
         v: `[B, H, E]`, the dtype of q, E from 16 to 256.
         slopes: `[H]` fp32, finite and >= 0.
         state: `[B, H, D, E]` fp32, before this token.
-        scale: factor of the output, a Python number: 0 or of size 1e-30 to 1e30.
+        scale: factor of the output, a Python number: 0 or of size 1e-15 to 1e15.
         inplace: write the new state into `state` (its last two dims must be dense) instead of a new tensor.
 
     Returns:
@@ -108,6 +122,7 @@ def lightning_attention_step(
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
     check_triton()
+    refuse_tangents(q, k, v, slopes, state)
     check_step(q, k, v, slopes, state, scale, inplace)
     check_device(q)
     return _modules().step.launch_step(q, k, v, slopes, state, float(scale), inplace)

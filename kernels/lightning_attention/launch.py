@@ -240,9 +240,19 @@ class Compiled:
     carry: Variant | None = None  # the scan behind own states
 
 
+def allows_tf32(x: torch.Tensor) -> bool:
+    """Whether x is fp32 and torch's own switch allows tf32 products of such."""
+    if x.dtype is not torch.float32:
+        return False
+    matmul = torch.backends.cuda.matmul
+    # The newer switch tells of the older one too, which raises once the newer was used.
+    precision = getattr(matmul, "fp32_precision", None)
+    return matmul.allow_tf32 if precision is None else precision == "tf32"
+
+
 def _switches(x: torch.Tensor) -> tuple[int, bool]:
-    """What a compilation depends on beside the call: shared memory, and whether torch allows tf32."""
-    return describe_card(x.device).shared_bytes, torch.backends.cuda.matmul.allow_tf32
+    """What a compilation depends on beside the call: shared memory, and whether tf32 is allowed."""
+    return describe_card(x.device).shared_bytes, allows_tf32(x)
 
 
 @functools.cache

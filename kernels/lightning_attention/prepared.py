@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from .facts import facts_of
-from .launch import Sequences, bind_walk, on_device
+from .launch import Sequences, allows_tf32, bind_walk, on_device
 from .layout import ALIGNMENT_BYTES, choose_unit, densify, is_aligned
 from .padding import needs_padding
 from .paths import forced_path
+from .variants import current_stream
 
 PREPARED = "prepared"  # a fact about slopes: {key: Prepared, or None for a call that cannot be}
 MOST_PREPARED = 64  # calls for one tensor of slopes
@@ -30,7 +31,7 @@ class Prepared:
     path: str
     walk: Any  # launch.Walk or hopper_launch.HopperWalk
     sequences: Sequences  # with no slopes in it
-    gradients: dict[Any, Any] = dataclasses.field(default_factory=dict)  # strides of do -> Gradients
+    gradients: dict[Any, Any] = dataclasses.field(default_factory=dict)  # strides -> Gradients
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         """o `[B, T, H, E]`."""
@@ -46,7 +47,9 @@ class Prepared:
         q, k, v, slopes = tensors
         if not all(needs) or _is_capturing(q):
             return None
-        key = (do.stride(), do.data_ptr() & UNALIGNED)
+        # Hooks on saved tensors may hand q, k and v back with other strides than they were saved with.
+        places = q.data_ptr() | k.data_ptr() | v.data_ptr() | do.data_ptr()
+        key = (q.stride(), k.stride(), v.stride(), do.stride(), places & UNALIGNED)
         if key not in self.gradients:
             self.gradients[key] = self._bind_gradients(q, k, v, do, slopes)
         bound = self.gradients[key]
@@ -132,14 +135,14 @@ def _describe(
     try:
         if (q.data_ptr() | k.data_ptr() | v.data_ptr()) & UNALIGNED:
             return None
-        if slopes.requires_grad or slopes.is_inference() or type(scale) not in (int, float):
+        if slopes.requires_grad or slopes.is_inference() or type(scale) is not float:
             return None
         if _is_capturing(q) or (q.is_cuda and q.device.index != torch.cuda.current_device()):
             return None
         return (
             *(q.shape, q.stride(), k.shape, k.stride(), v.shape, v.stride(), q.dtype, k.dtype, v.dtype),
-            *(q.device, k.device, v.device, scale, forced_path()),
-            torch.backends.cuda.matmul.allow_tf32 if q.dtype is torch.float32 else None,
+            *(q.device, k.device, v.device, current_stream(q), scale, forced_path()),
+            allows_tf32(q),
         )
     except AttributeError:  # no tensor: the checks will say so
         return None

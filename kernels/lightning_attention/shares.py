@@ -25,6 +25,7 @@ import triton.language as tl
 
 from .checks import least_slope
 from .facts import facts_of
+from .variants import current_stream
 
 GRAIN = tl.constexpr(64)  # cuts lie at multiples of this in their sequence
 LEAST_SHARE = 128  # tokens of one head a program should have at the least
@@ -53,7 +54,7 @@ class Shares:
 
     cuts: torch.Tensor  # [programs + 1, 4] int32: row, position, tokens of warm-up before it, after it
     num_programs: int
-    carries: bool  # whether some warm-up may be -1: its state is carried, see states.py
+    carries: bool  # whether some warm-up may be -1: its state is carried, see states.py; else none is
 
 
 @triton.jit(
@@ -68,7 +69,7 @@ def cut_kernel(
     num_heads: tl.int32,
     num_programs: tl.int32,
     rows_each: tl.int32,  # rows a program where no row is cut, else 0
-    limit: tl.int32,  # longest warm-up, tokens; a multiple of GRAIN
+    limit: tl.int32,  # longest warm-up, tokens: a multiple of GRAIN, or all
     reach,
     PACKED: tl.constexpr,
     COST: tl.constexpr,
@@ -159,7 +160,7 @@ def share_out(
     given = (slopes, cu_seqlens, num_sequences, num_tokens, slots, dtype)
     if capturing or cu_seqlens is not None or slopes.is_inference() or not _keeping.get():
         return _cut(*given, least)
-    key, known = given[2:], facts_of(slopes).setdefault(SHARES, {})
+    key, known = (*given[2:], current_stream(slopes)), facts_of(slopes).setdefault(SHARES, {})
     if key not in known:
         if len(known) >= MOST_KEPT:
             known.clear()
@@ -194,6 +195,11 @@ def _cut(
     line = heads * num_tokens * (1 if packed else num_sequences)
     num_programs, rows_each = choose_programs(heads * num_sequences, line, slots, packed=packed)
     limit = max(LEAST_LIMIT, line // num_programs // int(GRAIN) * int(GRAIN))
+    # Never False where the kernel, which divides in fp32, finds a longer window.
+    far = num_tokens > limit and (least is None or least * limit <= REACH[dtype] * 1.001)
+    carries = far and rows_each == 0 and num_programs > 1
+    if not carries:  # nor is a state read that nothing carries, should slopes have changed unseen since
+        limit = num_tokens
     cuts = torch.empty(num_programs + 1, 4, dtype=torch.int32, device=slopes.device)
     block = 16
     cut_kernel[(-(-(num_programs + 1) // block),)](
@@ -205,9 +211,7 @@ def _cut(
         BLOCK_CUTS=block,
         BLOCK_HEADS=triton.next_power_of_2(heads),
     )
-    # Never False where the kernel, which divides in fp32, finds a longer window.
-    far = num_tokens > limit and (least is None or least * limit <= REACH[dtype] * 1.001)
-    return Shares(cuts=cuts, num_programs=num_programs, carries=far and rows_each == 0 and num_programs > 1)
+    return Shares(cuts=cuts, num_programs=num_programs, carries=carries)
 
 
 def choose_programs(num_rows: int, line: int, slots: int, *, packed: bool = False) -> tuple[int, int]:

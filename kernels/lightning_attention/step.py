@@ -100,6 +100,8 @@ def launch_step(
             *(*count_strides(q, 1), *count_strides(k, 1), *count_strides(v, 1)),
             *(*count_strides(state, unit)[:2], *count_strides(new_state, unit)[:2], heads, scale),
         )
+    if inplace and not state.is_inference():
+        torch.autograd.graph.increment_version(state)  # autograd tells who saved it before
     return o, new_state
 
 

@@ -114,6 +114,11 @@ class Repeats:
         self._known[places] = variant.repeat(num_programs, device, args) if seen else None
 
 
+def current_stream(x: torch.Tensor) -> int:
+    """The stream that x's device works on now: what one makes, another may not have seen yet. CPU: 0."""
+    return driver.active.get_current_stream(x.device.index) if x.is_cuda else 0
+
+
 def _is_watched() -> bool:
     """Whether a profiler of Triton's asked to be told of launches."""
     knobs = triton.knobs  # not in versions that are not launched directly

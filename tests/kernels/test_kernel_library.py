@@ -45,17 +45,17 @@ def test_gradcheck(device, route, packed):
 
 # Without gradients once: schema and fake tensors are the same, and compiling without is tested below.
 @pytest.mark.parametrize(
-    ("state", "packed", "final", "grad"),
+    ("state", "packed", "final", "grad", "dtype"),
     [
-        (False, False, False, False),
-        (False, False, False, True),
-        (True, False, True, True),
-        (True, True, True, True),
+        (False, False, False, False, f32),
+        (False, False, False, True, torch.float16),
+        (True, False, True, True, f32),
+        (True, True, True, True, f32),
     ],
 )
-def test_opcheck_forward(device, state, packed, final, grad):
+def test_opcheck_forward(device, state, packed, final, grad, dtype):
     cu_seqlens = torch.tensor([0, 0, 5], device=device) if packed else None
-    x = detached(make_inputs(device, f32, tokens=5, heads=1, states=2 if packed else 1), grad=grad)
+    x = detached(make_inputs(device, dtype, tokens=5, heads=1, states=2 if packed else 1), grad=grad)
     torch.library.opcheck(
         operators.forward.default, arguments(x, state=state, cu_seqlens=cu_seqlens, final=final)
     )

@@ -8,7 +8,9 @@ import weakref
 import pytest
 import torch
 from lightning_attention import lightning_attention
+from lightning_attention.facts import facts_of
 from recurrence import gradients, make_inputs, recurrence, relative_rms
+from torch.autograd import forward_ad
 
 TOKENS = 70 if torch.cuda.is_available() else 20
 
@@ -79,6 +81,87 @@ def test_slopes_that_change_are_noticed(x, how):
         x.slopes.data = x.slopes * 3
     o, _ = lightning_attention(*x.sequence)
     assert relative_rms(o, recurrence(*x.sequence)[0]) < 2e-5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_changes_that_torch_does_not_count_make_no_kernel_read_states_that_nothing_carried(device, packed):
+    length = 200_000 if torch.cuda.is_available() else 8192  # windows may be longer than a warm-up
+    x = make_inputs(device, torch.float32, tokens=length, heads=1)
+    cu_seqlens = torch.tensor([0, length], device=device) if packed else None
+    with torch.inference_mode():
+        slopes = torch.tensor([0.5], device=device)
+        lightning_attention(x.q, x.k, x.v, slopes, cu_seqlens=cu_seqlens)
+        slopes.mul_(1e-4)
+        o, _ = lightning_attention(x.q, x.k, x.v, slopes, cu_seqlens=cu_seqlens)
+        expected, _ = lightning_attention(x.q, x.k, x.v, slopes.clone(), cu_seqlens=cu_seqlens)
+    assert relative_rms(o, expected) < 2e-5
+
+
+def test_nothing_that_one_stream_made_is_handed_to_another(x, monkeypatch):
+    from lightning_attention import prepared, shares
+
+    run(*x.sequence)
+    kept = facts_of(x.slopes)
+    made = [len(kept[shares.SHARES]), len(kept[prepared.PREPARED])]
+    for module in (shares, prepared):
+        monkeypatch.setattr(module, "current_stream", lambda _: 7)
+    run(*x.sequence)
+    assert [len(kept[shares.SHARES]), len(kept[prepared.PREPARED])] == [2 * count for count in made]
+
+
+def test_whole_scales_are_the_same_as_others(x):
+    """Triton would compile a whole number into a kernel, which then served every scale."""
+    from lightning_attention import prepared
+
+    for _ in range(2):
+        whole = run(*x.sequence, scale=2)
+    for a, b in zip(whole, run(*x.sequence, scale=2.0), strict=True):
+        assert torch.equal(a, b)
+    known = facts_of(x.slopes)[prepared.PREPARED].values()
+    assert [type(one.sequences.scale) for one in known] == [float]
+
+
+def test_saved_tensors_may_come_back_with_other_strides(device):
+    def pack(x):
+        return torch.empty(x.shape, dtype=x.dtype, device=x.device).copy_(x)  # as torch's save_on_cpu does
+
+    slopes = torch.tensor([0.3, 0.05], device=device)
+    x = torch.randn(1, TOKENS, 2, 48, device=device, requires_grad=True)
+    expected, _ = recurrence(*x.split(16, -1), slopes)
+    (wanted,) = gradients([3 * expected], [x], [torch.ones_like(expected)])
+    for _ in range(3):
+        a, _ = lightning_attention(*x.split(16, -1), slopes)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            b, _ = lightning_attention(*x.split(16, -1), slopes)
+        (found,) = torch.autograd.grad([a, b], x, [torch.ones_like(a), torch.full_like(b, 2.0)])
+        assert relative_rms(found, wanted) < 2e-5
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="an older torch")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_torchs_newer_switch_of_tf32_is_asked(device, dtype):
+    from lightning_attention.launch import allows_tf32
+
+    x = make_inputs(device, dtype, tokens=TOKENS, heads=2)
+    run(*x.sequence)
+    before = torch.backends.cuda.matmul.fp32_precision
+    try:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        assert allows_tf32(x.q) == (dtype is torch.float32)
+        for _ in range(2):
+            run(*x.sequence)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+    assert not allows_tf32(x.q)
+
+
+def test_forward_mode_is_refused(x):
+    for _ in range(2):
+        with forward_ad.dual_level():
+            q = forward_ad.make_dual(x.q.detach(), torch.ones_like(x.q))
+            with pytest.raises(RuntimeError, match="reverse mode"):
+                lightning_attention(q, x.k.detach(), x.v.detach(), x.slopes)
+            run(*x.sequence)
 
 
 def test_bad_arguments_are_refused_after_good_ones(x):

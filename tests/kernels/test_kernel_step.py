@@ -38,6 +38,17 @@ def test_steps_in_place_follow_the_sequence(device):
     assert cache[:, [0, 2]].abs().max() == 0
 
 
+def test_autograd_is_told_of_a_state_that_changed(device):
+    x = make_inputs(device, torch.float32, tokens=1)
+    w = torch.ones_like(x.initial_state, requires_grad=True)
+    loss = (x.initial_state.detach() * w).sum()
+    with torch.no_grad():
+        one = (x.q[:, 0], x.k[:, 0], x.v[:, 0], x.slopes)
+        lightning_attention_step(*one, x.initial_state.detach(), inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("inplace", [False, True])
 def test_states_that_are_not_aligned(device, inplace):
