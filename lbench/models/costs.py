@@ -10,7 +10,7 @@ from lbench import mechanisms, models
 from lbench.case import Case
 from lbench.mechanisms.spec import BYTES, shape
 from lbench.models.operators import operator_case
-from lbench.models.spec import Layer
+from lbench.models.spec import CONV_TOKENS, Layer
 
 LOGITS = 1 << 28
 """Of the head's pieces in training, as `loss` has them."""
@@ -20,33 +20,56 @@ GIB = 2**30
 
 
 def useful_flops(case: Case) -> float:
-    """2 a matrix weight and token and the mechanism's own, three times in training; head, no embedding."""
+    """2 a matrix weight and token, and the mixers' forward, three times in training; head, no embedding."""
     model = models.of_case(case)
     tokens, times = case.tokens, 3.0 if case.pass_name == "train" else 1.0
+    forward = "fwd" if case.pass_name == "train" else ""
     # A prompt's logits are wanted of its last token alone.
     headed = case.batch if case.pass_name == "prefill" else tokens
     matrices = sum(_matrix_weights(layer) for layer in model.blocks)
     flops = 2.0 * (matrices * tokens + model.vocab * model.width * headed)
-    return times * flops + sum(_mixer_flops(case, layer) for layer in model.blocks)
+    return times * (flops + sum(_mixer_flops(case, layer, forward) for layer in model.blocks))
 
 
 def executed_flops(case: Case) -> float:
-    """Useful ones and what training computes again: whole blocks, pieces of a sequence, or MLPs.
-
-    The last matrix is not made again: nothing of the backward asks for its result.
-    """
+    """Useful ones and what training computes again: blocks, pieces of a sequence, MLPs, softmax scores."""
     if case.pass_name != "train":
         return useful_flops(case)
     again = 0.0
     for layer in models.of_case(case).blocks:
-        pieces = 2.0 * (_matrix_weights(layer) - _last(layer)) * case.tokens
+        forward = _mixer_flops(case, layer, "fwd")
+        again += _mixer_flops(case, layer, "fwdbwd") - 3 * forward
+        again += 2.0 * _weights_again(case, layer) * case.tokens
         if case.checkpoint == "block":
-            again += pieces + _mixer_flops(case, layer, "fwd")
-        if case.chunk:
-            again += pieces
-        if case.checkpoint == "selective" and layer.mlp != "none":
-            again += 2.0 * _size(layer, "up") * case.tokens
+            again += forward
     return useful_flops(case) + again
+
+
+def _weights_again(case: Case, layer: Layer) -> float:
+    """Matrix weights that a token goes through once more, as `decoder` checkpoints a block.
+
+    Of what is computed again, a last matrix is not: nothing of the backward asks for its result.
+    """
+    behind = sum(_size(layer, name) for name in ("gate_up", "out", "up", "down") if name in layer.weights)
+    before, last = _matrix_weights(layer) - behind, _last(layer)
+    again = 0.0
+    if case.chunk:
+        again += behind - last
+        if not layer.conv and _keeps_behind_matrices(layer):
+            again += before
+    elif case.checkpoint == "selective" and layer.mlp != "none":
+        again += _size(layer, "up")
+    if case.checkpoint == "block":
+        # In pieces, all but the last go through all of it before their own inside is computed again.
+        first = (case.seq_len - 1) // max(case.chunk, 1) * case.chunk / case.seq_len
+        again += before + (behind * first if case.chunk else behind - last)
+    return again
+
+
+def _keeps_behind_matrices(layer: Layer) -> bool:
+    """Whether `enter` keeps anything for the backward behind its last matrix."""
+    made = (feed for feed in layer.feeds.values() if feed.source != "learned")
+    return bool(layer.activations) or layer.rotary == "rope" or any(feed.activation for feed in made)
 
 
 def floor_bytes(case: Case) -> int:
@@ -54,9 +77,17 @@ def floor_bytes(case: Case) -> int:
     parts = memory_of(case)
     if case.pass_name == "train":
         # Forward and backward read the weights, the backward writes gradients, the step reads and writes all.
-        return 2 * parts.weights + 2 * parts.gradients + 2 * parts.optimizer + 2 * parts.weights
-    state = sum(_state_bytes(case, layer) for layer in models.of_case(case).blocks)
-    return parts.weights + parts.cache + (state if case.pass_name == "decode" else 0)
+        read = _read_bytes(case, case.tokens) + _read_bytes(case, 0)
+        return read + 2 * parts.gradients + 2 * parts.optimizer + 2 * parts.weights
+    carried = sum(_carried_bytes(case, layer) for layer in models.of_case(case).blocks)
+    return _read_bytes(case, case.tokens) + parts.cache + (carried if case.pass_name == "decode" else 0)
+
+
+def _read_bytes(case: Case, tokens: int) -> int:
+    """The weights; of an embedding that is not the head too, the rows of so many tokens alone."""
+    model = models.of_case(case)
+    unread = 0 if model.tied else max(model.vocab - tokens, 0) * model.width
+    return (model.parameters - unread) * BYTES[case.dtype]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +100,7 @@ class Memory:
     activations: int
     """Training: kept for the backward; and what one block works with at its peak."""
     cache: int
-    """States, or keys and values."""
+    """States, or keys and values; tails of convolutions."""
 
     @property
     def total(self) -> int:
@@ -110,11 +141,12 @@ def _trained_bytes(case: Case) -> int:
     By then what the blocks behind it kept is gone.
     """
     model, tokens = models.of_case(case), case.batch * case.seq_len
-    # What is computed again stands beside what was kept, and its gradients beside both.
-    again = 2 if case.checkpoint != "none" or case.chunk else 1
     kept, most = 0, 0
     for layer in model.blocks:
         kept += _kept_numbers(layer, case)
+        # What is computed again stands beside what was kept, and its gradients beside both.
+        mlps = case.checkpoint == "selective" and layer.mlp != "none"
+        again = 2 if case.chunk or mlps or case.checkpoint == "block" else 1
         most = max(most, kept + again * _block_numbers(layer, case.chunk))
     item = BYTES[case.dtype]
     # The loss keeps the gradient of the head and of the last hidden states.
@@ -149,12 +181,20 @@ def _state_bytes(case: Case, layer: Layer) -> int:
     return 4 * prod(shape(dims["state"], operator_case(case, layer, "decode"))) if "state" in dims else 0
 
 
+def _carried_bytes(case: Case, layer: Layer) -> int:
+    """What each token makes anew: the state, and the tail of the convolution."""
+    tail = case.batch * (CONV_TOKENS - 1) * sum(layer.convolved) * BYTES[case.dtype]
+    return _state_bytes(case, layer) + tail
+
+
 def _cache_bytes(case: Case, layer: Layer) -> int:
-    """State in fp32, or keys and values."""
-    if state := _state_bytes(case, layer):
-        return state
+    """State in fp32, or keys and values, with room for the token that is decoded; tail of the convolution."""
+    carried = _carried_bytes(case, layer)
+    if _state_bytes(case, layer):
+        return carried
+    tokens = case.seq_len + (case.pass_name == "decode")
     numbers = layer.kv_heads * (layer.mixed_dim + layer.head_dim_v)
-    return case.batch * case.seq_len * numbers * BYTES[case.dtype]
+    return carried + case.batch * tokens * numbers * BYTES[case.dtype]
 
 
 def _mixed_numbers(layer: Layer) -> int:
