@@ -116,4 +116,4 @@ def _length(length: int) -> str:
 
     if not length:
         return "-"
-    return f"{format_length(length)}" if length < 1 << 25 else ">32m"
+    return f"{format_length(length)}" if length <= 1 << 25 else ">32m"

@@ -7,8 +7,11 @@ import dataclasses
 from lbench import models
 from lbench.case import Case
 from lbench.lengths import format_length
+from lbench.models.classes import family
 from lbench.models.costs import GIB, memory_of
 
+SHORTEST = 16
+"""Tokens from which on a length that fits is sought."""
 CERTAIN = {"cuda": 1.25, "cpu": 1.0}
 """Times the memory from which a prediction settles it. Running out of a GPU's is a clean error that shows
 where the limit lies, so what may fit is tried there; running out of a CPU's is the machine's end."""
@@ -27,8 +30,8 @@ def reason_not_to_try(case: Case, memory_bytes: float | None, kind: str) -> str:
 
 
 def longest(case: Case, memory_bytes: float) -> int:
-    """The longest length, a power of two from 1k on, that is predicted to fit; 0 where none is."""
-    fits, length = 0, 1024
+    """The longest length, a power of two from `SHORTEST` on, that is predicted to fit; 0 where none is."""
+    fits, length = 0, SHORTEST
     most = models.of_case(case).max_length or 1 << 26
     while length <= most and memory_of(dataclasses.replace(case, seq_len=length)).total <= memory_bytes:
         fits, length = length, 2 * length
@@ -48,8 +51,7 @@ def _instead(case: Case, memory_bytes: float) -> str:
     alone = dataclasses.replace(frugal, batch=1)
     if most := longest(alone, memory_bytes):
         return f"--seq {format_length(most)} --batch 1{named}"
-    family = case.model.partition("-")[0]
-    smaller = [name for name in models.names() if name.partition("-")[0] == family]
+    smaller = [name for name in models.names() if family(name) == family(case.model)]
     for name in reversed(smaller):
         other = dataclasses.replace(alone, model=name)
         less = models.load(name).parameters < models.of_case(case).parameters

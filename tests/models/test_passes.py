@@ -12,6 +12,7 @@ from models.tiny import NATIVE, case_of
 
 from lbench import model_check, models, results, suite
 from lbench.case import MODEL_PASSES, Case
+from lbench.cli import list_models
 from lbench.errors import UsageError
 from lbench.model_check import check
 from lbench.models import costs, room
@@ -240,6 +241,24 @@ def test_what_would_fit_does_fit():
     assert room.longest(dataclasses.replace(case, batch=1, checkpoint="block"), memory) >= 1024
     small = dataclasses.replace(case, model="llama-385m", batch=1)
     assert not room.reason_not_to_try(small, memory, "cuda")
+
+
+def test_a_short_length_that_fits_is_found():
+    case = models.fields_of("mamba-130m", "mamba1_eager", "mamba1", "native", "", "cpu")
+    for seq_len in (64, 256, 1024):
+        short = dataclasses.replace(case, seq_len=seq_len)
+        memory = costs.memory_of(dataclasses.replace(short, checkpoint="block")).total
+        assert room.longest(dataclasses.replace(case, checkpoint="block"), memory) == seq_len
+        reason = room.reason_not_to_try(dataclasses.replace(case, seq_len=2048), memory, "cpu")
+        assert reason.endswith("--batch 1 --checkpoint block would fit")
+        assert "--model" not in reason
+
+
+@pytest.mark.parametrize(
+    ("length", "told"), [(0, "-"), (256, "256"), (1 << 25, "32m"), (1 << 26, ">32m"), (131072, "128k")]
+)
+def test_a_listed_length_is_told_as_it_is_up_to_32m(length, told):
+    assert list_models._length(length) == told
 
 
 def test_keys_of_models_name_the_case_again():
