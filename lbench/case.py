@@ -55,7 +55,8 @@ class Case:
     """model | outlier (an old token 10,000 times larger) | mean (a large mean)."""
     seed: int = 0
     model: str = ""
-    """Name of a model, or path of a config.json; empty for a mixer alone. Heads and dims are then its own."""
+    """Name of a model, `config.json@1a2b3c4d` of one from a file; empty for a mixer alone. Heads and dims are
+    then its own."""
     body: str = "native"
     """native (the model's own block) | common (one block for all mixers); read by models, as all below."""
     attention: str = ""

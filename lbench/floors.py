@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from lbench import mechanisms
 from lbench.case import Case
+from lbench.errors import UsageError
 from lbench.mechanisms import costs
+
+
+def are_known(case: Case) -> bool:
+    """Whether they can be told of a case; not of a model whose config.json is gone."""
+    if not case.model:
+        return True
+    from lbench import models
+
+    try:
+        models.of_case(case)
+    except UsageError:
+        return False
+    return True
 
 
 def useful_flops(case: Case) -> float:

@@ -75,6 +75,7 @@ class Plan:
     def predict(self, case: Case, rows: Iterable[Row]) -> Prediction:
         """What `case` will take, given the rows there are."""
         measured = [row for row in rows if row.case.device == case.device and row.memory]
+        measured = [row for row in measured if floors.are_known(row.case)]
         series = series_of(case, measured)
         timed = [row for row in measured if row.times_ms]
         call_s, basis = self._call_s(case, [row for row in series if row.times_ms], timed)

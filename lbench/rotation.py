@@ -12,6 +12,7 @@ from typing import Any
 from lbench import doubts, energy
 from lbench.case import Case
 from lbench.doubts import Doubt
+from lbench.models.classes import size
 from lbench.protocol import Protocol
 from lbench.ratios import noise_of, paired, percent, round_medians
 from lbench.row import Row
@@ -26,7 +27,7 @@ def groups(cases: Iterable[Case]) -> list[list[Case]]:
     for case in cases:
         shape: tuple[Any, ...] = (case.heads, case.head_dim, case.head_dim_v, case.inputs)
         if case.model:  # those of one size are compared whatever their heads
-            shape = (case.model.partition("-")[2],)
+            shape = (size(case.model),)
         shape = (*shape, case.dtype, case.seed)
         key = (case.pass_name, case.batch * case.seq_len, case.seq_len, *shape, case.device)
         found.setdefault(key, []).append(case)

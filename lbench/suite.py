@@ -127,7 +127,7 @@ class Suite:
             "energy": self.energy,
             "stopping": dataclasses.asdict(self.stopping),
             "constancy": dict(self.constancy),
-            "sweep": [dict(sweep) for sweep in self.sweeps],
+            "sweep": [_told(sweep) for sweep in self.sweeps],
         }
 
 
@@ -137,6 +137,10 @@ def of_key(key: str) -> tuple[Suite, Case]:
     # The key of a user's function names its mechanism itself.
     case = Case.from_key(key, mechanism="" if ":" in backend else backends.load(backend).mechanism)
     backends.load(case.backend, case.mechanism)
+    if case.model:
+        from lbench import models
+
+        case = dataclasses.replace(case, model=models.load(case.model).name)
     return Suite(name="case", title="one case"), case
 
 
@@ -214,6 +218,11 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
     )
 
 
+def _told(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep as it is kept: a model from a file by its name, which holds no path."""
+    return {axis: _values(axis, value) if axis == "model" else value for axis, value in sweep.items()}
+
+
 def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:
     if "model" in sweep:
         from lbench.models.sweep import of_models
@@ -262,6 +271,10 @@ def _values(axis: str, value: Any) -> list[Any]:
         return [length for text in values for length in parse_lengths(str(text))]
     if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v", *CHUNKS):
         return [parse_length(str(text)) for text in values]
+    if axis == "model":
+        from lbench import models
+
+        return [models.name_of(text) for text in values]
     return values
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
+from lbench.models import configurations
 from lbench.models.spec import Model
 
 DEFAULT_MIXERS = {
@@ -46,13 +47,22 @@ def names() -> list[str]:
     return list(_sizes())
 
 
+def name_of(text: str) -> str:
+    """The name of a model that is given by its name, or by the path of a `config.json`."""
+    return configurations.name_of(text) if text.endswith(".json") else text
+
+
+def load(text: str) -> Model:
+    """The model of that name, or the one that a `config.json` describes, by its path or by its own name."""
+    return _load(name_of(text))
+
+
 @functools.cache
-def load(name: str) -> Model:
-    """The model of that name, or the one that a `config.json` describes."""
-    if name.endswith(".json"):
+def _load(name: str) -> Model:
+    if configurations.is_name(name):
         from lbench.models.huggingface import from_config
 
-        return from_config(name)
+        return from_config(configurations.find(name), name)
     if name not in _sizes():
         raise unknown("model", name, names())
     return Model(name=name, **_sizes()[name])
@@ -86,7 +96,7 @@ def fields_of(name: str, backend: str, mechanism: str, body: str, attention: str
     return Case(
         backend=backend,
         mechanism=mechanism,
-        model=name,
+        model=model.name,
         body=body,
         attention=(attention or DEFAULT_ATTENTION[device]) if hybrid else "",
         pass_name="train",

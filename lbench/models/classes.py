@@ -20,12 +20,11 @@ def named(text: str) -> tuple[str, ...]:
     """
     size = re.fullmatch(r"(\d+(?:\.\d+)?)([mb])", text.strip().lower())
     if not size:
-        if not text.endswith(".json") and text not in models.names():
+        if ".json" not in text and text not in models.names():
             raise UsageError(
                 f"{str(unknown('model', text, models.names())).rstrip('?')}; a size is written 1b, 385m"
             )
-        models.load(text)
-        return (text,)
+        return (models.load(text).name,)
     wanted = float(size[1]) * UNITS[size[2]]
     counts = {name: models.load(name).parameters for name in models.names()}
     found = [name for name, count in counts.items() if wanted / WITHIN <= count <= wanted * WITHIN]
@@ -43,4 +42,9 @@ def size_text(parameters: float) -> str:
 
 def family(name: str) -> str:
     """What models of several sizes share: `tnl` of `tnl-1b`."""
-    return name if name.endswith(".json") else name.rpartition("-")[0]
+    return name if ".json" in name else name.rpartition("-")[0]
+
+
+def size(name: str) -> str:
+    """What models of several families share: `1b` of `tnl-1b`; one from a file shares its size with none."""
+    return name if ".json" in name else name.rpartition("-")[2]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lbench.errors import UsageError
+from lbench.models import configurations
 from lbench.models.spec import Model
 
 FAMILIES = {
@@ -23,9 +23,9 @@ FAMILIES = {
 """`model_type` -> mechanism of its mixer."""
 
 
-def from_config(path: str) -> Model:
+def from_config(path: Path, name: str) -> Model:
     """The model that a config.json describes. UsageError where there is no block for what it describes."""
-    config = _read(Path(path))
+    config = configurations.read(path)
     kind = str(config.get("model_type", ""))
     if kind not in FAMILIES:
         given = f"model_type {kind!r}" if kind else "no model_type"
@@ -35,28 +35,14 @@ def from_config(path: str) -> Model:
     make = {"softmax": _llama, "lightning": _transnormer, "mamba1": _mamba, "mamba2": _mamba2}.get(
         FAMILIES[kind], _linear
     )
-    return make(_Fields(config, path), FAMILIES[kind])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(
-            f"model {str(path)!r} cannot be read ({error.strerror}); give a config.json, or a name"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"model {str(path)!r} is no valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"model {str(path)!r} holds no JSON object")
-    return config
+    return make(_Fields(config, path, name), FAMILIES[kind])
 
 
 class _Fields:
     """Whole numbers of a configuration by any of the names they go by."""
 
-    def __init__(self, config: dict[str, Any], path: str) -> None:
-        self.config, self.path = config, path
+    def __init__(self, config: dict[str, Any], path: Path, name: str) -> None:
+        self.config, self.path, self.name = config, path, name
 
     def number(self, *names: str, default: int | None = None) -> int:
         """The first that is there; UsageError where none is, or it is no whole number above 0."""
@@ -74,12 +60,12 @@ class _Fields:
     def shared(self) -> dict[str, Any]:
         """What every decoder has."""
         return {
-            "name": self.path,
+            "name": self.name,
             "layers": self.number("num_hidden_layers", "n_layer", "decoder_layers"),
             "width": self.number("hidden_size", "d_model", "decoder_embed_dim"),
             "vocab": self.number("vocab_size"),
             "tied": bool(self.config.get("tie_word_embeddings", False)),
-            "source": self.path,
+            "source": self.path.name,
         }
 
     def head_dim(self, heads: int) -> int:
