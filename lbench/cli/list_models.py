@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,8 @@ def parse_memory(text: str | None) -> tuple[int, str]:
         found = gpu_memory_bytes()
         return (found, "this card") if found else (WITHOUT_A_CARD, "a card of 80 GiB; --memory says another")
     number, unit = text[:-1], text[-1:].lower()
-    if unit not in ("g", "m") or not number.replace(".", "", 1).isdigit() or float(number) <= 0:
+    decimal = number.replace(".", "", 1).isdecimal()
+    if unit not in ("g", "m") or not decimal or not 0 < float(number) < math.inf:
         raise UsageError(f"--memory {text!r} is no size; write 80g or 40960m")
     return int(float(number) * 2 ** {"g": 30, "m": 20}[unit]), f"a memory of {text}"
 

@@ -27,7 +27,7 @@ def is_name(text: str) -> bool:
 
 def name_of(path: str) -> str:
     """The name of the model in a file, whose folder is looked in from now on."""
-    name = f"{Path(path).name}@{_digest(read(Path(path)))}"
+    name = f"{Path(path).name}@{_read(Path(path))[1]}"
     folder = os.path.abspath(Path(path).parent)
     os.environ[FOLDERS] = os.pathsep.join([folder, *(one for one in _folders() if one != folder)])
     return name
@@ -52,8 +52,14 @@ def find(name: str) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """The JSON object in a file; UsageError where there is none."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """The JSON object in a file and its digest: the same for the same values, however they are laid out."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.dumps(config, sort_keys=True, separators=(",", ":"))
     except OSError as error:
         raise UsageError(
             f"model {str(path)!r} cannot be read ({error.strerror}); give a config.json, or a name"
@@ -62,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(f"model {str(path)!r} is no valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise UsageError(f"model {str(path)!r} holds no JSON object")
-    return config
+    return config, hashlib.sha256(plain.encode()).hexdigest()[:DIGITS]
 
 
 def _folders() -> list[str]:
@@ -71,12 +77,6 @@ def _folders() -> list[str]:
 
 def _holds(path: Path, digest: str) -> bool:
     try:
-        return _digest(read(path)) == digest
+        return _read(path)[1] == digest
     except UsageError:
         return False
-
-
-def _digest(config: dict[str, Any]) -> str:
-    """The same for the same values, however they are laid out."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

@@ -371,7 +371,8 @@ def test_models_are_listed_with_what_fits(cli):
     assert records["tnl-1b"]["parameters"] == 1_020_266_496
     assert records["tnl-15b"]["longest_train"] == 0
     assert records["llama-1b"]["longest_train"] >= 65536
-    assert cli("list", "models", "--memory", "12q")[0] == 2
+    for memory in ("12q", "\N{SUPERSCRIPT TWO}g", "0g", "9" * 400 + "g"):
+        assert cli("list", "models", "--memory", memory)[0] == 2
 
 
 @pytest.mark.parametrize("columns", [80, 120])
