@@ -79,6 +79,43 @@ def test_every_cell_is_the_row_it_names(rows: pd.DataFrame) -> None:
                     assert cell.verdict in (*of["verdict"], "")
 
 
+@pytest.mark.parametrize(
+    ("pass_name", "differs"),
+    [
+        ("train", {"attention": "sdpa_math"}),
+        ("train", {"seed": 1}),
+        ("train", {"backend": "lightning_authors"}),
+        ("train", {"checkpoint": "block"}),
+        ("prefill", {"attention": "sdpa_math"}),
+        ("prefill", {"prefill_chunk": 512}),
+        ("decode", {"attention": "sdpa_math"}),
+        ("decode", {"batch": 2}),
+        ("decode", {"dtype": "fp16"}),
+    ],
+)
+def test_whatever_differs_in_a_key_has_a_cell_of_its_own(
+    tmp_path: Path, pass_name: str, differs: dict[str, object]
+) -> None:
+    """And the quicker of both is the best of its table, whichever was measured last."""
+    from lbench import models
+
+    case = models.fields_of("minimax-tiny", "lightning_triton", "lightning", "native", "", "cuda")
+    case = dataclasses.replace(case, pass_name=pass_name)
+    cases = [case, dataclasses.replace(case, **differs)]
+    kept = [row_of(one, times_ms=(time_ms,) * 10) for one, time_ms in zip(cases, (5.0, 50.0), strict=True)]
+    kept = [dataclasses.replace(row, rounds=()) for row in kept]
+    for number, order in enumerate((kept, kept[::-1])):
+        rows = lbench.load(write(tmp_path / str(number), order))
+        for made in (model_tables(rows, "time_ms"), compared_tables(rows, "time_ms")):
+            cells = {
+                (table.setting, table.condition, line.model, line.title): line.cells[0]
+                for table in made
+                for line in table.lines
+            }
+            assert sorted(cell.value for cell in cells.values()) == [5.0, 50.0]
+            assert all(cell.best for cell in cells.values() if cell.value == 5.0)
+
+
 def test_the_best_is_that_of_its_size(rows: pd.DataFrame) -> None:
     for table in model_tables(rows):
         for size in {line.model.rpartition("-")[2] for line in table.lines}:

@@ -48,14 +48,19 @@ def draw_models(
 
 
 def _figure(wanted: Axis, condition: Condition, pass_name: str) -> Figure | None:
-    rows = condition.rows.assign(line=condition.rows["model"].map(family)).sort_values(
-        "params", kind="stable"
-    )
+    rows = condition.rows
+    rows = rows.assign(line=list(map(_line, rows["model"], rows["who"])))
+    rows = rows.sort_values("params", kind="stable")
     panels = [panel(part, pass_name, wanted, _title(part)) for part in by_size(rows)]
     heading = f"{wanted.heading}, {condition.title}" if condition.title else wanted.heading
     return compose(
         panels, wanted, heading, condition, (f"{steps_told(rows)}.",) if pass_name == "train" else ()
     )
+
+
+def _line(model: str, who: str) -> str:
+    """The family, and what else tells who it is: `minimax with SDPA flash`."""
+    return family(model) + who.removeprefix(model)
 
 
 def _title(rows: pd.DataFrame) -> str:

@@ -85,7 +85,7 @@ def panel(rows: pd.DataFrame, pass_name: str, wanted: Axis, title: str) -> Panel
     lines = shown["line"] if "line" in shown else pd.Series("", index=shown.index)
     series = [
         _series(str(backend), str(line), part)
-        for (backend, line), part in shown.groupby(["backend", lines.rename("of")], sort=True)
+        for (backend, _, line), part in shown.groupby(["backend", "mechanism", lines.rename("of")], sort=True)
         if len(part)
     ]
     series.sort(key=lambda one: one.look.order)

@@ -17,9 +17,10 @@ from lbench.case import ALL_PASSES, MODEL_SETTINGS
 MODEL = ("model", *MODEL_SETTINGS)
 SETTING = (
     *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
+    "seed",
     *MODEL,
 )
-POINT = ("backend", "pass", "batch", "seq_len")
+POINT = ("backend", "mechanism", "pass", "batch", "seq_len")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,8 +45,10 @@ class Condition:
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """All conditions of the rows, setting by setting. The newest row of a point stands for it."""
     # Frames of an export that was made before there were models have none of their columns.
+    absent = dict.fromkeys(MODEL, "") | {"seed": 0}
     frame = frame.assign(
-        machine=frame["gpu"].fillna(frame["cpu"]), **{name: "" for name in MODEL if name not in frame}
+        machine=frame["gpu"].fillna(frame["cpu"]),
+        **{name: value for name, value in absent.items() if name not in frame},
     )
     settings = [(values, newest(rows)) for values, rows in _settings(frame)]
     told = {name for name in SETTING if len({values[name] for values, _ in settings}) > 1}
@@ -130,6 +133,7 @@ def _setting_title(row: pd.Series, told: set[str]) -> str:
     parts += [
         f"{row[name]} {name}" for name in ("decay", "inputs") if name in told or row[name] not in _USUAL
     ]
+    parts += [f"seed {row['seed']}"] * bool(row["seed"])
     return ", ".join(part for part in parts if part)
 
 

@@ -13,8 +13,11 @@ import pandas as pd
 
 from lbench.lengths import format_length
 from lbench.report.conditions import Condition, newest, slug_of
+from lbench.report.wording import title
 
-SETTING = ("machine", "dtype", "body", "checkpoint", "chunk", "prefill_chunk", "compile")
+SETTING = ("machine", "dtype", "body", "checkpoint", "chunk", "prefill_chunk", "compile", "seed")
+WHO = ("model", "backend", "mechanism", "attention")
+"""What tells lines of one setting apart."""
 LABELLED = ("body", "checkpoint", "compile")
 """Settings whose values say little without their names."""
 USUAL = ("", "native", "none", 0, "off")
@@ -26,14 +29,16 @@ def of_models(frame: pd.DataFrame) -> pd.Series:
 
 
 def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]:
-    """Those of a pass: settings, and batches where it is shown by them; of training their title is empty."""
+    """Those of a pass: settings, and batches where it is shown by them; of training their title is empty.
+
+    The column `who` of their rows is the model, and its attention where a model was measured with several.
+    """
     rows = frame[frame["pass"] == pass_name]
     if rows.empty:
         return
-    rows = rows.assign(machine=rows["gpu"].fillna(rows["cpu"]).fillna(rows["device"]))
+    rows = rows.assign(machine=rows["gpu"].fillna(rows["cpu"]).fillna(rows["device"]), who=_who(rows))
     told = [name for name in SETTING if rows[name].nunique() > 1]
-    # The model tells points of one backend apart here, as nothing else of its shape does.
-    rows = rows.loc[newest(rows.assign(backend=rows["backend"] + " " + rows["model"]), SETTING).index]
+    rows = newest(rows, (*SETTING, *WHO))
     for values, part in rows.groupby(list(SETTING), sort=False, dropna=False):
         setting = dict(zip(SETTING, values, strict=True))
         said = [
@@ -48,20 +53,26 @@ def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]
         batches = [None] if pass_name == "train" else sorted(part["batch"].unique())
         for batch in batches:
             chosen = _fastest(part) if batch is None else part[part["batch"] == batch]
-            title = "" if batch is None else f"batch {batch}"
+            held = "" if batch is None else f"batch {batch}"
             slug = ("" if batch is None else f"-batch-{batch}") + suffix
-            yield Condition(title=title, slug=slug, rows=chosen, **shared)
+            yield Condition(title=held, slug=slug, rows=chosen, **shared)
+
+
+def _who(rows: pd.DataFrame) -> pd.Series:
+    """`minimax-1b`, or `minimax-1b with SDPA flash` where it has rows with other attention too."""
+    several = rows.groupby("model")["attention"].transform("nunique") > 1
+    return rows["model"].where(~several, rows["model"] + " with " + rows["attention"].map(title))
 
 
 def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a model, backend and length: the one with the most tokens a second, else any that failed."""
+    """One row a line and length: the one with the most tokens a second, else any that failed."""
     ranked = rows.sort_values("tokens_per_s", ascending=False, na_position="last", kind="stable")
-    return ranked.drop_duplicates(["model", "backend", "seq_len"]).sort_index()
+    return ranked.drop_duplicates([*WHO, "seq_len"]).sort_index()
 
 
 def size_of(name: str) -> str:
     """`1b` of `tnl-1b`: what models to be compared share."""
-    return name if name.endswith(".json") else name.rpartition("-")[2]
+    return name if ".json" in name else name.rpartition("-")[2]
 
 
 def of_one_size(condition: Condition, rows: pd.DataFrame) -> Condition:

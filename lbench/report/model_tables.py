@@ -91,9 +91,9 @@ def _of_size(rows: pd.DataFrame, wanted: Axis, lengths: tuple[int, ...]) -> list
     tied = pd.Series(ties(alike, wanted.metric), dtype=float).reindex(rows.index)
     rows = rows.assign(**{name: drawn[name] for name in ("value", "low", "high")}, could_see=tied)
     made = [
-        dataclasses.replace(line, model=str(model))
-        for model, part in sorted(
-            rows.groupby("model", sort=False), key=lambda one: rank("", str(one[1]["mechanism"].iloc[0]))
+        dataclasses.replace(line, model=str(who))
+        for who, part in sorted(
+            rows.groupby("who", sort=False), key=lambda one: rank("", str(one[1]["mechanism"].iloc[0]))
         )
         for line in lines_of(part, lengths, better_of(wanted), rows)
     ]
@@ -101,12 +101,13 @@ def _of_size(rows: pd.DataFrame, wanted: Axis, lengths: tuple[int, ...]) -> list
 
 
 def _speeds(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
-    """Tokens a second over those of the reference at the same length, in the same size."""
+    """Tokens a second over those of the reference at the same length and size, in its fastest model."""
     speeds = values(rows, axis("tokens_per_s"))
     timed = speeds.assign(seq_len=rows["seq_len"])[rows["backend"] == wanted.reference]
-    base = timed.drop_duplicates("seq_len").set_index("seq_len").reindex(rows["seq_len"])
+    fastest = timed.sort_values("y", ascending=False, kind="stable").drop_duplicates("seq_len")
+    base = fastest.set_index("seq_len").reindex(rows["seq_len"])
     base.index = rows.index
-    own = rows["backend"] == wanted.reference
+    own = pd.Series(rows.index.isin(fastest.index), index=rows.index)
     y = speeds["y"] / base["y"]
     low, high = (speeds["low"] / base["high"]).where(~own, y), (speeds["high"] / base["low"]).where(~own, y)
     return pd.DataFrame({"y": y, "low": low, "high": high})

@@ -55,7 +55,7 @@ class Line:
     title: str
     cells: tuple[Cell, ...]
     model: str = ""
-    """Where a table is of models."""
+    """Where a table is of models; with its attention where it was measured with several."""
 
     @property
     def group(self) -> str:

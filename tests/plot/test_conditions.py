@@ -59,6 +59,15 @@ def test_rows_without_a_decay_join_every_decay() -> None:
     assert [sorted(one.rows["backend"]) for one in found] == [["lightning_triton", "sdpa_flash"]] * 2
 
 
+@pytest.mark.parametrize(
+    "differs",
+    [{"seed": 1}, {"kv_heads": 4}, {"inputs": "mean"}, {"mechanism": "retention"}, {"dtype": "fp16"}],
+)
+def test_whatever_differs_in_a_key_stands(differs: dict[str, object]) -> None:
+    rows = frame([row(backend="mine.py:f"), row(backend="mine.py:f", **differs)])
+    assert {index for one in conditions(rows) for index in one.rows.index} == {0, 1}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_newest_row_of_a_point_stands(order: int) -> None:
     lines = [row(time_ms=9.0, started_at="2026-01-01"), row(time_ms=7.0, started_at="2026-02-01")]

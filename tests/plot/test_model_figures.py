@@ -125,6 +125,18 @@ def test_the_fastest_batch_of_a_length_stands_and_the_step_is_told(tmp_path: Pat
     assert any("8,192 tokens a step" in text for text in texts(figure))
 
 
+def test_a_hybrid_has_a_line_for_each_attention(tmp_path: Path) -> None:
+    from lbench import models
+
+    kept = [
+        row_of(models.fields_of("minimax-1b", "lightning_triton", "lightning", "native", name, "cuda"))
+        for name in ("sdpa_flash", "sdpa_math")
+    ]
+    figure = drawn_as(tmp_path / "rows", kept)["models-train-tgs"]
+    for name in ("SDPA flash", "SDPA math"):
+        assert f"minimax with {name}: Lightning (ours, Triton)" in texts(figure)
+
+
 def test_a_row_that_was_skipped_is_drawn_as_such(tmp_path: Path) -> None:
     from lbench import models
 

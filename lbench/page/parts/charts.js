@@ -18,7 +18,8 @@ const hue = (look) => (dark.matches ? look.dark : look.colour);
 function told(row, chart) {
   const at = `${columns.batch[row]} x ${data.lengths[columns.seq_len[row]]}, ${columns.pass[row]}`;
   const { title } = titles.get(columns.mechanism[row] + "\n" + columns.backend[row]);
-  const parts = [`<b>${safe(model(row) ? `${model(row)}: ${title}` : title)}</b>`, safe(at)];
+  const within = attention(row) ? `${model(row)} with ${attention(row)}` : model(row);
+  const parts = [`<b>${safe(within ? `${within}: ${title}` : title)}</b>`, safe(at)];
   if (data.sources.length > 1) parts.push(safe(columns.source[row]));
   if (chart.y[row] !== null) {
     const span = chart.low[row] === chart.high[row] ? "" : ` [${digits(chart.low[row])}, ${digits(chart.high[row])}]`;
@@ -38,7 +39,7 @@ function grouped() {
   const anySweep = byId("condition").value === "";
   for (const row of shown) {
     const series = anySweep ? columns.key[row].replace(/,t\d+,/, ",") : "";
-    const name = [columns.mechanism[row], columns.backend[row], columns.source[row], columns.pass[row], model(row), series].join("\n");
+    const name = [columns.mechanism[row], columns.backend[row], columns.source[row], columns.pass[row], model(row), attention(row), series].join("\n");
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(row);
   }
@@ -47,6 +48,7 @@ function grouped() {
 
 // Models of one size share a chart; rows of operators, and of old files, have none.
 const model = (row) => (columns.model && columns.model[row]) || "";
+const attention = (row) => (columns.attention && columns.attention[row]) || "";
 
 const place = (row) => data.looks.indexOf(titles.get(columns.mechanism[row] + "\n" + columns.backend[row]));
 
