@@ -204,6 +204,58 @@ def test_a_backend_in_a_model_is_a_name_too() -> None:
     assert within.state == "ahead"
 
 
+def hybrid_rows() -> list[Row]:
+    """models_rows, and a hybrid that is five times as slow with one attention as with the other."""
+    generator = np.random.default_rng(2)
+    rows = models_rows()
+    for attention, slower in (("sdpa_flash", 1.0), ("sdpa_math", 5.0)):
+        case = models.fields_of("minimax-1b", "lightning_triton", "lightning", "native", attention, "cuda")
+        for length in LENGTHS:
+            made = row_of(A, length, 100 * slower, generator)
+            fields = {"seq_len": length, "batch": LENGTHS[-1] // length, "checkpoint": "block"}
+            rows.append(dataclasses.replace(made, case=dataclasses.replace(case, **fields)))
+    return rows
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_attentions_of_a_hybrid_are_sides_of_their_own(order: int) -> None:
+    rows, who = hybrid_rows()[::order], "lightning_triton in minimax-1b"
+    for name in ("minimax-1b", who, f"{who} with sdpa_flash"):
+        found = only(rows, name, "llama-1b")
+        assert found.one == f"{who} with sdpa_flash"
+        assert found.length == pytest.approx(4096, rel=0.02)
+    slow = only(rows, f"{who} with sdpa_math", "llama-1b")
+    assert slow.one == f"{who} with sdpa_math"
+    assert slow.state == "behind"
+    alone = only([row for row in rows if row.case.attention != "sdpa_math"], who, "llama-1b")
+    assert alone.one == who
+    within = only(rows, f"{who} with sdpa_flash", f"{who} with sdpa_math")
+    assert within.state == "ahead"
+    for answer in (slow, within):
+        assert max(map(len, told(answer, "M", 80))) <= 80
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_bodies_are_compared_with_their_like(order: int) -> None:
+    """In the common body ours is ten times as slow: both answers stand, and say which body they are of."""
+    native = models_rows()
+    common = [
+        dataclasses.replace(
+            row,
+            case=dataclasses.replace(row.case, body="common"),
+            times_ms=tuple((10 if row.case.model == "tnl-1b" else 1) * time for time in row.times_ms),
+        )
+        for row in native
+    ]
+    answers = crossover.find((native + common)[::order], "tnl-1b", "llama-1b")
+    found = {one.setting["body"]: one for one in answers if one.setting["held"] != "batch 1"}
+    assert found["native"].length == pytest.approx(4096, rel=0.02)
+    assert found["common"].state == "behind"
+    assert ["body common" in told(found[body], "M", 100)[0] for body in ("native", "common")] == [False, True]
+    unlike = [row for row in native + common if (row.case.model == "tnl-1b") == (row.case.body == "native")]
+    assert not crossover.find(unlike, "tnl-1b", "llama-1b")
+
+
 def test_the_command_line_knows_models(tmp_path: Path, cli: Cli) -> None:
     writer = Writer(tmp_path)
     for row in models_rows():

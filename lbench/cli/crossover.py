@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 def command(
     one: Annotated[
-        str, typer.Argument(help="A backend, a model, or 'BACKEND in MODEL'.", show_default=False)
+        str,
+        typer.Argument(
+            help="A backend, a model, 'BACKEND in MODEL', or of a hybrid that 'with ATTENTION'.",
+            show_default=False,
+        ),
     ],
     other: Annotated[str, typer.Argument(help="What it is compared with.", show_default=False)],
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
@@ -45,8 +49,8 @@ def command(
         answers += [(found, _machine(read, found)) for found in crossover.find(rows, one, other)]
     if not answers:
         raise UsageError(
-            f"{one} and {other} have no pass and setting in which both have a time at two lengths or more; "
-            f"`lbench table` shows what was measured"
+            f"{one} and {other} have no pass and setting (of models body and checkpoint too) in which both "
+            f"have a time at two lengths or more; `lbench table` shows what was measured"
         )
     if as_json:
         print(json.dumps([_record(found, machine) for found, machine in answers], indent=1))

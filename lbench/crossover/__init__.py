@@ -20,7 +20,7 @@ from lbench.ratios import Noise, Ratio, round_medians
 from lbench.results import Row
 from lbench.statistics import median, median_interval
 
-OWN_FIELDS = frozenset({"backend", "mechanism", "model", "body", "params", "batch", "seq_len"})
+OWN_FIELDS = frozenset({"backend", "mechanism", "model", "params", "batch", "seq_len"})
 """Fields in which the two may differ; all others must be the same."""
 SHAPE_OF_MODEL = frozenset({"heads", "kv_heads", "head_dim", "head_dim_v", "attention"})
 """Models have these of their own."""
@@ -77,16 +77,18 @@ class Crossover:
 def find(rows: Iterable[Row], one: str, other: str) -> list[Crossover]:
     """One answer for each pass and setting that both were measured in at two lengths or more.
 
-    Names are backends', models' or `BACKEND in MODEL`; of a model's backends the fastest stands.
+    Names are backends', models', `BACKEND in MODEL`, of a hybrid `... with ATTENTION` too; of several that go
+    by a name (backends of a model, attentions of a hybrid) the fastest stands, and the answer names it.
     """
     kept = list(rows)
+    called = _called(kept, {one, other})
     groups: dict[tuple[Any, ...], dict[str, dict[str, dict[int, Row]]]] = {}
     for row in kept:
         for name in {one, other} & names_of(row):
             for held, value in held_of(row):
                 setting = (*_setting(row).items(), ("held", held), ("value", value))
                 sides = groups.setdefault(setting, {}).setdefault(name, {})
-                sides.setdefault(row.case.who, {})[row.case.seq_len] = row
+                sides.setdefault(called[_side(row)], {})[row.case.seq_len] = row
     made = []
     for setting, found in groups.items():
         if len(found) < 2:
@@ -144,8 +146,25 @@ def judge(
 
 
 def names_of(row: Row) -> set[str]:
-    """What the row goes by: its backend; of a model its name, and its backend in it."""
-    return {row.case.model, row.case.who} if row.case.model else {row.case.backend}
+    """What the row goes by: its backend; of a model its name, its backend in it, that with its attention."""
+    return {row.case.model or row.case.backend, row.case.who, _side(row)}
+
+
+def _side(row: Row) -> str:
+    case = row.case
+    return f"{case.who} with {case.attention}" if case.attention else case.who
+
+
+def _called(rows: Iterable[Row], asked: set[str]) -> dict[str, str]:
+    """What answers call each side: with its attention where it has several, or was asked for so."""
+    attentions: dict[str, set[str]] = {}
+    for row in rows:
+        attentions.setdefault(row.case.who, set()).add(_side(row))
+    return {
+        side: side if len(several) > 1 or side in asked else who
+        for who, several in attentions.items()
+        for side in several
+    }
 
 
 def _fastest(backends: dict[str, dict[int, Row]]) -> tuple[str, dict[int, Row]]:

@@ -31,7 +31,7 @@ def setting(fields: Mapping[str, Any]) -> str:
     other = [
         f"{name.replace('_', ' ')} {fields[name]}"
         for name in MODEL_SETTINGS
-        if "heads" not in fields and fields.get(name) not in (None, "none", "off", 0)
+        if "heads" not in fields and fields.get(name) not in (None, "native", "none", "off", 0)
     ]
     other += [
         f"{name} {fields[name]}" for name, usual in USUAL.items() if usual not in (None, fields.get(name))
@@ -115,14 +115,23 @@ def length_text(length: float) -> str:
 
 
 def _table(answer: Crossover, width: int) -> list[str]:
-    """A line a length; names of mixers in models by their models alone, where there is no room for both."""
-    names = (answer.one, answer.other)
-    body = [_line(point, names) for point in answer.points]
-    in_full = _aligned([("length", *names, "ratio (95 %)", ""), *body])
-    models = [name.rpartition(" in ")[2] for name in names]
-    if max(map(len, in_full)) <= width or models[0] == models[1]:
-        return in_full
-    return _aligned([("length", *models, "ratio (95 %)", ""), *body])
+    """A line a length; of names of mixers in models only what tells them apart, where all has no room."""
+    body = [_line(point, (answer.one, answer.other)) for point in answer.points]
+    tables = [
+        _aligned([("length", *names, "ratio (95 %)", ""), *body])
+        for names in _shorter(answer.one, answer.other)
+    ]
+    return next((table for table in tables if max(map(len, table)) <= width), tables[-1])
+
+
+def _shorter(one: str, other: str) -> Iterator[tuple[str, str]]:
+    """Both names, then without their backends, or the part that they share, as long as they differ."""
+    yield one, other
+    for mark in (" in ", " with "):
+        for end in (2, 0):
+            names = one.rpartition(mark)[end], other.rpartition(mark)[end]
+            if mark in one and mark in other and names[0] != names[1]:
+                yield names
 
 
 def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
