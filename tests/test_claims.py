@@ -23,7 +23,7 @@ from lbench.claims.shapes import bracket
 from lbench.claims.spec import Claim, Line, parse
 from lbench.claims.words import tell, text
 from lbench.errors import UsageError
-from lbench.results import Writer
+from lbench.results import Writer, content_id
 
 Cli = Callable[..., tuple[int, str, str]]
 EXCERPT = Path(__file__).parent / "gates" / "h100"
@@ -178,6 +178,37 @@ def test_rows_of_models_answer_a_table_of_models() -> None:
     shown = "\n".join(text(told, 200))
     assert "published: 2x A100 80G; here: M, checkpoint block, compile on" in shown
     assert "nothing here computes it" in shown
+
+
+def kept_on(tmp_path: Path, machine: str, kept: list[Measured], started_at: str) -> results.Results:
+    environment = {"device": "cuda", "gpu": machine, "cpu": "a CPU"}
+    writer = Writer(tmp_path / machine)
+    writer.document("environments", content_id(environment), environment)
+    writer.document("runs", "r1", {"environment": content_id(environment)})
+    for one in kept:
+        writer.append(dataclasses.replace(one.row, started_at=started_at))
+    writer.close()
+    return results.read(tmp_path / machine)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_machines_are_not_mixed(tmp_path: Path, order: int) -> None:
+    """Of two, the one that answers more stands, whichever was measured last; the other is told."""
+    claim = claims.load("tfla-h100")
+    every = answered(claim)
+    slow = answered(claim, lambda line, length: 10.0)
+    some = [one for one in slow if one.row.case.backend == "sdpa_cudnn"]
+    folders = [
+        kept_on(tmp_path, "fast", every, "2026-01-01T00:00:00Z"),
+        kept_on(tmp_path, "slow", some, "2026-02-01T00:00:00Z"),
+    ]
+    rows = gather(folders[::order])
+    assert len(rows) == len(every) + len(some)
+    told = tell(claim, rows)
+    assert (told.machines, told.left_out) == ("fast", "slow")
+    assert {one.machine for one in told.shapes} == {"fast"}
+    assert told.shapes == tell(claim, gather(folders[:1])).shapes
+    assert "left out, since machines differ: rows of slow" in "\n".join(text(told, 80))
 
 
 def test_a_faster_setting_at_some_lengths_bends_no_line() -> None:

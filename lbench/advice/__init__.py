@@ -29,9 +29,9 @@ class Advice:
     answers: tuple[Answer, ...]
     """All that fit, the best first; those of one machine alone."""
     too_large: tuple[Answer, ...] = ()
-    """Those that do not fit, the smallest first."""
+    """Those that do not fit, the smallest first; of the machine of the answers, where there are any."""
     failures: tuple[Measured, ...] = ()
-    """Rows at the very length that have no time."""
+    """Rows at the very length that have no time; of the machine of the answers, where there are any."""
     elsewhere: tuple[str, ...] = ()
     """Machines whose rows answer too and were left out: times of two machines say nothing of mixers."""
     counts: tuple[tuple[str, int], ...] = ()
@@ -74,8 +74,8 @@ def advise(question: Question, rows: Sequence[Measured]) -> Advice:
     return Advice(
         question=question,
         answers=tuple(one for one in fitting if one.machine == machine),
-        too_large=tuple(large),
-        failures=tuple(one for one in of_pass if _failed(one, question)),
+        too_large=tuple(one for one in large if machine in ("", one.machine)),
+        failures=tuple(one for one in of_pass if _failed(one, question) and machine in ("", one.machine)),
         elsewhere=tuple(others),
         counts=_counts(rows, of_pass, question),
     )

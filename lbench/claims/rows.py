@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,15 +31,16 @@ class Measured:
 
 
 def gather(folders: Iterable[Results]) -> list[Measured]:
-    """All rows of result folders, the newest of a case standing."""
-    found: dict[str, Measured] = {}
+    """All rows of result folders, the newest of a case on each machine standing."""
+    found: dict[tuple[str, str], Measured] = {}
     for folder in folders:
         for key, row in folder.rows.items():
             run = folder.runs.get(row.run, {})
             environment = folder.environments.get(run.get("environment", ""), {})
             machine = environment.get("gpu") or environment.get("cpu") or "an unknown machine"
-            if key not in found or found[key].row.started_at < row.started_at:
-                found[key] = Measured(row=row, run=run, machine=machine)
+            before = found.get((key, machine))
+            if before is None or before.row.started_at < row.started_at:
+                found[key, machine] = Measured(row=row, run=run, machine=machine)
     return list(found.values())
 
 
@@ -98,6 +100,31 @@ def in_one_setting(claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
                 answered.setdefault(one.row.case.setting, set()).add((line.id, one.row.case.seq_len))
     most = max(answered, key=lambda setting: (len(answered[setting]), setting), default="")
     return [one for one in rows if not one.row.case.model or one.row.case.setting == most]
+
+
+def on_one_machine(claim: Claim, rows: Sequence[Measured]) -> tuple[list[Measured], str]:
+    """Rows of the machine that answers most of the claim, else has most rows of its kernels; and the others.
+
+    Times of two machines say nothing of kernels.
+    """
+    related = [one for one in rows if _is_related(claim, one)]
+    cells = {
+        (one.machine, line.id, pass_name, one.row.case.seq_len)
+        for one in related
+        for line in claim.lines
+        for pass_name in line.values
+        if one.row.case.seq_len in claim.lengths and _fits(one.row, line, pass_name)
+    }
+    answered, known = Counter(cell[0] for cell in cells), Counter(one.machine for one in related)
+    most = max(known, key=lambda name: (answered[name], known[name], name), default="")
+    others = machines([one for one in related if one.machine != most])
+    return [one for one in rows if one.machine == most], others
+
+
+def _is_related(claim: Claim, one: Measured) -> bool:
+    """Whether a row is a time of a mechanism of the claim, in the model that it is said of."""
+    of = {(line.fields.get("mechanism"), line.fields.get("model")) for line in claim.lines}
+    return bool(one.row.times_ms) and (one.row.case.mechanism, one.row.case.model or None) in of
 
 
 def ours(line: Line) -> str:

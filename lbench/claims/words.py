@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lbench.claims.rows import Measured, answers, in_one_setting, machines
+from lbench.claims.rows import Measured, answers, in_one_setting, machines, on_one_machine
 from lbench.claims.shapes import Judged, judge_all
 from lbench.claims.spec import Claim, Line
 from lbench.lengths import format_length
@@ -45,10 +45,13 @@ class Told:
     machines: str
     setting: str = ""
     """Of models: the one that their rows are taken from."""
+    left_out: str = ""
+    """Machines whose rows are of these kernels too."""
 
 
 def tell(claim: Claim, rows: Sequence[Measured]) -> Told:
-    """Looks up every line and judges every shape."""
+    """Looks up every line and judges every shape, on one machine."""
+    rows, left_out = on_one_machine(claim, rows)
     rows = in_one_setting(claim, rows)
     measured, used = {}, []
     for line in claim.lines:
@@ -66,6 +69,7 @@ def tell(claim: Claim, rows: Sequence[Measured]) -> Told:
         shapes=tuple(judge_all(claim, rows)),
         machines=machines(used),
         setting=next((one.row.case.setting for one in used if one.row.case.model), ""),
+        left_out=left_out,
     )
 
 
@@ -96,7 +100,8 @@ def text(told: Told, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{claim.name}: {claim.title}", width)
     here = ", ".join(filter(None, [told.machines or "no rows yet at these shapes", told.setting]))
     head = f"published: {claim.gpu}; here: {here}"
-    for paragraph in (claim.source, claim.note, head):
+    other = f"left out, since machines differ: rows of {told.left_out}" if told.left_out else ""
+    for paragraph in (claim.source, claim.note, head, other):
         yield from textwrap.wrap(paragraph, width, initial_indent="  ", subsequent_indent="  ")
     for pass_name in claim.passes:
         yield ""

@@ -142,6 +142,7 @@ def _record(told: Told) -> dict[str, Any]:
         "metric": claim.metric,
         "machines": told.machines or None,
         "setting": told.setting or None,
+        "left_out": told.left_out or None,
         "lines": [
             {
                 "line": line.id,

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models.scripted import RUN, row_of, rows_of, write
 
-from lbench import floors, models
+from lbench import floors, models, results
 from lbench.advice import advise
 from lbench.advice.estimates import Question, between
 from lbench.advice.missing import command_for
 from lbench.advice.words import notes, sentence, table
 from lbench.case import Case
-from lbench.claims.rows import Measured
+from lbench.claims.rows import Measured, gather
 from lbench.models.classes import named
 from lbench.models.costs import GIB
-from lbench.results import Row
+from lbench.results import Row, Writer, content_id
 
 Cli = Callable[..., tuple[int, str, str]]
 KILO = 1024
@@ -167,6 +167,30 @@ def test_machines_are_not_mixed() -> None:
     assert {one.machine for one in found.answers} == {"fast"}
     assert found.elsewhere == ("slow",)
     assert "slow" in " ".join(notes(found))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_case_on_two_machines_is_that_of_the_best(order: int, tmp_path: Path) -> None:
+    """Whichever was measured last; the other has its own failures."""
+    folders = []
+    for name, faster, started_at in (
+        ("fast", 10.0, "2026-01-01T00:00:00Z"),
+        ("slow", 1.0, "2026-02-01T00:00:00Z"),
+    ):
+        environment = {"device": "cuda", "gpu": name, "cpu": "a CPU"}
+        writer = Writer(tmp_path / name)
+        writer.document("environments", content_id(environment), environment)
+        writer.document("runs", "r1", RUN | {"environment": content_id(environment)})
+        writer.append(dataclasses.replace(row(*OURS, 64, faster=faster), started_at=started_at))
+        if name == "slow":
+            writer.append(dataclasses.replace(row(*FLASH, 64), times_ms=(), rounds=(), verdict="timeout"))
+        writer.close()
+        folders.append(results.read(tmp_path / name))
+    found = advise(asked("1b", 64), gather(folders[::order]))
+    assert found.best is not None
+    assert found.best.machine == "fast"
+    assert found.elsewhere == ("slow",)
+    assert "No time" not in " ".join(notes(found))
 
 
 def test_failures_at_that_length_and_doubts_are_told() -> None:
