@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+from collections.abc import Iterator
 
-from lbench import models
+from lbench import backends, models
 from lbench.advice.estimates import Question
 from lbench.case import Case
 from lbench.lengths import format_length
 from lbench.models.costs import memory_of
-from lbench.models.operators import cannot_serve
+from lbench.models.operators import cannot_serve, unmet
 
 STEP = 32 * 1024
 """Tokens a training step of short sequences has at the least."""
@@ -23,44 +25,66 @@ def command_for(question: Question) -> str:
 
     Empty where none is predicted to fit.
     """
-    for chunk in (0, CHUNK) if question.pass_name == "train" else (0,):
-        cases = [case for case in _able(question, chunk) if _fits(case, question)]
-        if cases:
-            break
-    else:
+    cases = _fitting(question)
+    if not cases:
         return ""
-    words = ["lbench run", f"--model {','.join(case.model for case in cases)}"]
+    first = cases[0]
+    words = ["lbench run", f"--model {shlex.quote(','.join(case.model for case in cases))}"]
+    if any(case.backend != _usual(models.load(case.model).mechanism) for case in cases):
+        words.append(f"--backend {','.join(dict.fromkeys(case.backend for case in cases))}")
     words += [f"--seq {format_length(question.seq_len)}", f"--pass {question.pass_name}"]
-    words.append(f"--batch {cases[0].batch}")
+    words.append(f"--batch {first.batch}")
     if question.pass_name == "train":
-        words.append(f"--checkpoint block --chunk {format_length(chunk)}" if chunk else f"--checkpoint {ALL}")
+        chunk = f"--checkpoint block --chunk {format_length(first.chunk)}"
+        words.append(chunk if first.chunk else f"--checkpoint {ALL}")
     return " ".join([*words, "--dtype bf16"])
 
 
 def least(question: Question) -> Case | None:
     """The case of the question that is predicted to take the least memory; None where none can be tried."""
-    cases = _able(question, CHUNK if question.pass_name == "train" else 0)
-    return min(cases, key=lambda case: memory_of(case).total, default=None)
+    tried = (case for cases in _tried(question) for case in cases)
+    return min(tried, key=lambda case: memory_of(case).total, default=None)
 
 
-def _able(question: Question, chunk: int) -> list[Case]:
-    cases = [dataclasses.replace(_case(question, name), chunk=chunk) for name in question.models]
-    return [case for case in cases if not cannot_serve(case)]
+def _fitting(question: Question) -> list[Case]:
+    """Those that fit, of the batch at which most do, the largest; whole sequences before chunks of them."""
+    fitting = [[case for case in cases if _fits(case, question)] for cases in _tried(question)]
+    found = [cases for cases in fitting if cases]
+    return max((cases for cases in found if cases[0].chunk == found[0][0].chunk), key=len, default=[])
+
+
+def _tried(question: Question) -> Iterator[list[Case]]:
+    """A case a model: whole sequences and then chunks, ever fewer at once where any number will do."""
+    able = [case for name in question.models if (case := _case(question, name))]
+    chunked = question.pass_name == "train" and question.seq_len > CHUNK
+    for chunk in (0, CHUNK) if chunked else (0,):
+        batch = question.batch or max(STEP // question.seq_len, 1)
+        while batch:
+            yield [dataclasses.replace(case, batch=batch, chunk=chunk) for case in able]
+            batch = 0 if question.batch else batch // 2
 
 
 def _fits(case: Case, question: Question) -> bool:
     return memory_of(case).total <= question.memory_bytes
 
 
-def _case(question: Question, name: str) -> Case:
-    model = models.load(name)
-    backend = models.DEFAULT_MIXERS.get(model.mechanism, f"{model.mechanism}_eager")
-    case = models.fields_of(name, backend, model.mechanism, "native", "", "cuda")
-    train = question.pass_name == "train"
-    return dataclasses.replace(
-        case,
-        pass_name=question.pass_name,
-        seq_len=question.seq_len,
-        batch=question.batch or max(STEP // question.seq_len, 1),
-        checkpoint="block" if train else "none",
-    )
+def _case(question: Question, name: str) -> Case | None:
+    """The case of a model by the first backend that serves it, the usual one before all others."""
+    mechanism = models.load(name).mechanism
+    # The eager forms come last: they are what is left where nothing quicker serves.
+    others = sorted((one.name for one in backends.of_mechanism(mechanism)), key=lambda one: "eager" in one)
+    for backend in dict.fromkeys([_usual(mechanism), *others]):
+        case = dataclasses.replace(
+            models.fields_of(name, backend, mechanism, "native", "", "cuda"),
+            pass_name=question.pass_name,
+            seq_len=question.seq_len,
+            checkpoint="block" if question.pass_name == "train" else "none",
+        )
+        if not (cannot_serve(case) or unmet(case, None)):
+            return case
+    return None
+
+
+def _usual(mechanism: str) -> str:
+    """The backend that `lbench run` takes where none is named."""
+    return models.DEFAULT_MIXERS.get(mechanism, f"{mechanism}_eager")

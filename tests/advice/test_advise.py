@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models.scripted import RUN, row_of, rows_of, write
 
-from lbench import floors, models, results
+from lbench import floors, models, results, suite
 from lbench.advice import advise
 from lbench.advice.estimates import Question, between
 from lbench.advice.missing import command_for
@@ -53,6 +54,11 @@ def row(name: str, backend: str, length: int, faster: float = 1.0, **fields: obj
     return dataclasses.replace(made, times_ms=tuple(time / faster for time in made.times_ms))
 
 
+PLAIN = {"pass_name": "prefill", "checkpoint": "none", "batch": 1}
+CONFIG = {
+    **{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"intermediate_size": 96, "vocab_size": 256, "max_position_embeddings": 8192},
+}
 OURS, FLASH = ("tnl-1b", "lightning_triton"), ("llama-1b", "flash_attn2")
 
 
@@ -210,19 +216,51 @@ def test_what_cannot_be_told_apart_is_told() -> None:
 
 
 @pytest.mark.parametrize("pass_name", ["train", "prefill", "decode"])
-@pytest.mark.parametrize("text", ["1b", "tnl-385m", "0.4b"])
-def test_the_command_expands_to_cases_that_answer(cli: Cli, text: str, pass_name: str) -> None:
-    from lbench import suite
-
+@pytest.mark.parametrize("text", ["1b", "tnl-385m", "0.4b", "mamba-tiny"])
+def test_the_command_expands_to_cases_that_answer(text: str, pass_name: str) -> None:
     question = asked(text, 4, pass_name, gib=79, batch=2)
-    words = command_for(question).split()
+    found = advise(question, kept(*(row_of(case) for case in cases_of(command_for(question)))))
+    assert found.best is not None
+    assert found.best.basis == "measured"
+
+
+def cases_of(command: str) -> list[Case]:
+    words = shlex.split(command)
     axes = {
         word[2:]: words[place + 1].split(",") for place, word in enumerate(words) if word.startswith("--")
     }
-    cases = suite.load("quick-models-cuda").override(axes).cases("cuda")
-    found = advise(question, kept(*(row_of(case) for case in cases)))
+    return suite.load("quick-models-cuda").override(axes).cases("cuda")
+
+
+@pytest.mark.parametrize("length", [1, 4, 16, 128])
+@pytest.mark.parametrize("gib", [1, 3, 10, 80])
+@pytest.mark.parametrize("text", ["mamba-130m", "1b"])
+def test_what_fits_at_one_sequence_is_found_without_a_batch(text: str, gib: int, length: int) -> None:
+    """And nothing is cut into chunks longer than it is."""
+    command = command_for(asked(text, length, gib=gib))
+    assert bool(command) >= bool(command_for(asked(text, length, gib=gib, batch=1)))
+    assert all(case.chunk < case.seq_len for case in cases_of(command) if command)
+    told = " ".join(notes(advise(asked(text, length, gib=gib), [])))
+    assert ("lbench run" in told) == bool(command)
+    assert length > 16 or "chunk" not in told
+
+
+def test_a_backend_that_serves_stands_in_for_the_usual_one() -> None:
+    found = advise(
+        asked("mamba-tiny", 4, "prefill", batch=1), kept(row("mamba-tiny", "mamba1_eager", 1, **PLAIN))
+    )
     assert found.best is not None
-    assert found.best.basis == "measured"
+    assert found.best.case.backend == "mamba1_eager"
+    (told,) = notes(found)
+    assert "lbench run --model mamba-tiny --backend mamba1_eager --seq 4k --pass prefill" in told
+
+
+def test_a_name_with_a_space_stays_one_word(tmp_path: Path) -> None:
+    path = tmp_path / "a b" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(CONFIG))
+    question = asked(str(path), 4, "prefill", batch=1)
+    assert shlex.split(command_for(question))[2:4] == ["--model", str(path)]
 
 
 def test_the_command_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
