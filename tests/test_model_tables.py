@@ -170,6 +170,14 @@ def test_formats_name_the_model(rows: pd.DataFrame) -> None:
     assert {(line["model"], line["mechanism"]) for line in lines} >= {("tnl-1b", "lightning")}
 
 
+def test_a_speed_on_a_cpu_is_none_of_a_gpu(tmp_path: Path) -> None:
+    from lbench import models
+
+    case = models.fields_of("tnl-tiny", "lightning_eager", "lightning", "native", "", "cpu")
+    (table,) = model_tables(lbench.load(write(tmp_path / "rows", [row_of(case)])))
+    assert table.title == "Training step: tokens/s, higher is better"
+
+
 def test_no_row_with_the_metric_is_one_line(rows: pd.DataFrame) -> None:
     with pytest.raises(UsageError, match="choose another --metric"):
         model_tables(rows[rows["pass"] == "decode"], "optimizer_mib")

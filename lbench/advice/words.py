@@ -112,7 +112,7 @@ def _named(question: Question) -> str:
 
 def _who(answer: Answer) -> str:
     case = answer.case
-    count = models.load(case.model).parameters
+    count = models.of_case(case).parameters
     return f"{case.backend} in {case.model} ({size_text(count)} parameters)"
 
 
@@ -134,7 +134,8 @@ def _speed(answer: Answer) -> str:
         return f"{took} a token ({rate} at batch {case.batch})"
     if case.pass_name == "prefill":
         return f"{took} to the first token ({rate} at batch {case.batch})"
-    return f"{rate} a GPU ({took} a step of {case.batch} x {format_length(case.seq_len)})"
+    per = " a GPU" if case.device == "cuda" else ""
+    return f"{rate}{per} ({took} a step of {case.batch} x {format_length(case.seq_len)})"
 
 
 def _from(answer: Answer) -> str:

@@ -15,7 +15,7 @@ from lbench.plot.series import panel
 from lbench.report.conditions import Condition
 from lbench.report.model_conditions import by_size, model_conditions, steps_told
 from lbench.report.values import Axis, axis
-from lbench.report.wording import PASS_TITLES
+from lbench.report.wording import PASS_TITLES, rate_title
 
 QUANTITIES = {
     "train": ("tokens_per_s", "used_gib"),
@@ -24,7 +24,7 @@ QUANTITIES = {
 }
 """What a pass is asked for where no metric is named."""
 HEADINGS = {
-    ("train", "tokens_per_s"): ("tokens a GPU and second", "Training speed against length", "tgs"),
+    ("train", "tokens_per_s"): (rate_title("cuda"), "Training speed against length", "tgs"),
     ("train", "used_gib"): ("memory (GiB)", "Memory of a training step against length", "memory"),
     ("prefill", "time_ms"): ("time to first token (ms)", "Time to first token against length", "time"),
     ("decode", "time_ms"): ("time a token (ms)", "Decoding latency against context", "latency"),
@@ -43,7 +43,7 @@ def draw_models(
             for one in wanted:
                 yield (
                     _named(one, condition, pass_name),
-                    _figure(_titled(one, pass_name), condition, pass_name),
+                    _figure(_titled(one, pass_name, condition), condition, pass_name),
                 )
 
 
@@ -71,10 +71,12 @@ def _title(rows: pd.DataFrame) -> str:
     )
 
 
-def _titled(one: Axis, pass_name: str) -> Axis:
+def _titled(one: Axis, pass_name: str, condition: Condition) -> Axis:
     title, heading, _ = HEADINGS.get(
         (pass_name, one.metric), (one.title, f"{one.heading}, {PASS_TITLES[pass_name]}", "")
     )
+    if title == rate_title("cuda"):
+        title = rate_title(str(condition.rows["device"].iloc[0]))
     # Memory is what a card has or has not: a part of it should look like one.
     return dataclasses.replace(one, title=title, heading=heading, log=one.log and one.metric != "used_gib")
 

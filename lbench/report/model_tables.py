@@ -6,7 +6,7 @@ import dataclasses
 
 import pandas as pd
 
-from lbench.case import MODEL_PASSES
+from lbench.case import DEVICES, MODEL_PASSES
 from lbench.errors import UsageError
 from lbench.report.conditions import Condition
 from lbench.report.failures import failures
@@ -14,20 +14,22 @@ from lbench.report.model_conditions import by_size, model_conditions, of_one_siz
 from lbench.report.tables import Line, Table, better_of, has_value, lines_of
 from lbench.report.ties import ties
 from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
-from lbench.report.wording import rank
+from lbench.report.wording import rank, rate_title
 
 USUAL = {"train": "tokens_per_s", "prefill": "time_ms", "decode": "time_ms"}
 """What a table of a pass shows where no metric is named."""
 TITLES = {
-    ("train", "tokens_per_s"): "tokens a GPU and second",
-    ("prefill", "time_ms"): "time to first token (ms)",
-    ("decode", "time_ms"): "time a token (ms)",
+    ("train", "tokens_per_s", "cuda"): rate_title("cuda"),
+    ("train", "tokens_per_s", "cpu"): rate_title("cpu"),
+    **{("prefill", "time_ms", device): "time to first token (ms)" for device in DEVICES},
+    **{("decode", "time_ms", device): "time a token (ms)" for device in DEVICES},
 }
+"""By pass, metric and device."""
 
 
 def titles(metric: str) -> list[str]:
     """What tables of models call a metric, beside its own title."""
-    return [title for (_, name), title in TITLES.items() if name == metric]
+    return [title for (_, name, _), title in TITLES.items() if name == metric]
 
 
 def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -> list[Table]:
@@ -68,7 +70,7 @@ def _table(condition: Condition, pass_name: str, wanted: Axis) -> Table:
     train = pass_name == "train"
     return Table(
         metric=wanted.metric,
-        metric_title=TITLES.get((pass_name, wanted.metric), wanted.title),
+        metric_title=TITLES.get((pass_name, wanted.metric, rows["device"].iloc[0]), wanted.title),
         better=better_of(wanted),
         pass_name=pass_name,
         condition=condition.title,

@@ -50,6 +50,11 @@ PASS_TITLES = {
 }
 
 
+def rate_title(device: str) -> str:
+    """What tokens a second are called of models: of a GPU papers say them a card."""
+    return "tokens/s" if device == "cpu" else "tokens a GPU and second"
+
+
 def rank(backend: str, mechanism: str) -> tuple[int, str, str]:
     """Sorts backends by mechanism, those of no known one last."""
     known = mechanism in MECHANISM_ORDER

@@ -21,7 +21,7 @@ from lbench.advice.missing import command_for
 from lbench.advice.words import notes, sentence, table
 from lbench.case import Case
 from lbench.claims.rows import Measured, gather
-from lbench.models.classes import named
+from lbench.models.classes import named, size_text
 from lbench.models.costs import GIB
 from lbench.results import Row, Writer, content_id
 
@@ -253,6 +253,18 @@ def test_a_backend_that_serves_stands_in_for_the_usual_one() -> None:
     assert found.best.case.backend == "mamba1_eager"
     (told,) = notes(found)
     assert "lbench run --model mamba-tiny --backend mamba1_eager --seq 4k --pass prefill" in told
+
+
+def test_the_sentence_counts_the_parameters_of_the_body_and_no_gpu_on_a_cpu() -> None:
+    native = models.fields_of("mamba-130m", "mamba1_eager", "mamba1", "native", "", "cpu")
+    common = models.fields_of("mamba-130m", "mamba1_eager", "mamba1", "common", "", "cpu")
+    counts = [size_text(models.of_case(case).parameters) for case in (native, common)]
+    assert counts[0] != counts[1]
+    for case, count in zip((native, common), counts, strict=True):
+        said = sentence(advise(asked("mamba-130m", 1), kept(row_of(case))))
+        assert f"({count} parameters)" in said
+        assert " a GPU" not in said
+    assert " a GPU (" in sentence(advise(asked("1b", 64), kept(row(*OURS, 64))))
 
 
 def test_a_name_with_a_space_stays_one_word(tmp_path: Path) -> None:

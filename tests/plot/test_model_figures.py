@@ -125,6 +125,15 @@ def test_the_fastest_batch_of_a_length_stands_and_the_step_is_told(tmp_path: Pat
     assert any("8,192 tokens a step" in text for text in texts(figure))
 
 
+def test_a_speed_on_a_cpu_is_none_of_a_gpu(tmp_path: Path) -> None:
+    from lbench import models
+
+    case = models.fields_of("tnl-tiny", "lightning_eager", "lightning", "native", "", "cpu")
+    drawn = texts(drawn_as(tmp_path / "rows", [row_of(case)])["models-train-tgs"])
+    assert "tokens/s" in drawn
+    assert not any("GPU and second" in text for text in drawn)
+
+
 def test_a_hybrid_has_a_line_for_each_attention(tmp_path: Path) -> None:
     from lbench import models
 
