@@ -224,7 +224,7 @@ class Sweep:
             outcome = {"verdict": "crashed", "reason": f"in {self.doing}: {error}"}
             spent["lost"] = time.perf_counter() - started
         except TimedOut as error:
-            outcome = {"verdict": "timeout", "reason": self._late(member, str(error))}
+            outcome = {"verdict": "timeout", "reason": self._late(str(error), "start_up" in spent)}
             spent["lost"] = time.perf_counter() - started
         member.wall_s += time.perf_counter() - started
         rotation.add_up(member.spent, spent)
@@ -233,10 +233,11 @@ class Sweep:
             self._crew.dismiss([case.backend])
         return outcome
 
-    def _late(self, member: Member, said: str) -> str:
-        if not member.rounds:
-            return said
-        return f"in {self.doing}: its {self.suite.cell_timeout_s:.0f} s are over"
+    def _late(self, said: str, asked: bool) -> str:
+        """What was waited for: all of a case's time, of which earlier answers had taken some; or a start."""
+        if not asked:
+            return f"its worker was not ready: {said}"
+        return f"in {self.doing}: its {self.suite.cell_timeout_s:g} s are over"
 
     def _cannot(self, case: Case) -> dict[str, Any] | None:
         """The outcome of a case for which its backend is not made, or not installed."""

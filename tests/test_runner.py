@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,32 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     assert [row.verdict for row in rows[2:]] == (["skipped"] * 2 if settled else ["ok"] * 2)
     assert log.count("start") == (1 if settled else 2)
     assert log.count("close") == log.count("start")
+
+
+@pytest.mark.parametrize(
+    ("asked", "stage"), [("prepare", "compiling and verifying"), (0, "round 1"), (1, "round 2")]
+)
+def test_a_timeout_names_all_of_the_time_and_its_stage(tmp_path: Path, asked: Any, stage: str) -> None:
+    """Whatever was left of it when the worker was asked; the command that runs it again gives it more."""
+    sweep = make_sweep(tmp_path, {(8192, asked): TimedOut("no answer in 1 s")}, [])
+    row = list(sweep.measure())[-1]
+    allowed_s = sweep.suite.cell_timeout_s
+    assert row.verdict == "timeout"
+    assert re.fullmatch(rf"in {stage}.*: its {allowed_s:g} s are over", row.reason)
+    again = row.reproduce({"suite": {"cell_timeout_s": allowed_s}})
+    assert float(again.rpartition("--cell-timeout ")[2]) > allowed_s
+
+
+def test_a_worker_that_is_not_ready_in_time_is_told_as_such(tmp_path: Path) -> None:
+    class Slow(ScriptedWorker):
+        def receive(self, timeout_s):
+            raise TimedOut(f"no answer in {timeout_s:.0f} s")
+
+    sweep = make_sweep(tmp_path, {}, [])
+    sweep.make_worker = lambda: Slow({}, [])
+    sweep.__post_init__()
+    first = next(iter(sweep.measure()))
+    assert (first.verdict, first.reason) == ("timeout", "its worker was not ready: no answer in 180 s")
 
 
 def test_each_backend_has_its_own_worker(tmp_path: Path) -> None:

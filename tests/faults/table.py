@@ -65,7 +65,7 @@ FAULTS = (
         *(48, "out of memory in backward", "RLIMIT_AS and a real allocation", "out_of_memory"),
         *("the first call", "fwdbwd"),
     ),
-    _kernel(19, "hang", "sleep with every signal blocked", "timeout", "no answer in"),
+    _kernel(19, "hang", "sleep with every signal blocked", "timeout", "s are over"),
     _kernel(33, "segmentation fault", "a read at address 0", "crashed", "SIGSEGV"),
     _kernel(35, "the worker is killed", "SIGKILL", "crashed", "SIGKILL"),
     _kernel(
@@ -106,7 +106,7 @@ FAULTS = (
     _gpu("illegal_access", "illegal memory access", "a store far outside", "failed", "illegal memory access"),
     _gpu("device_trap", "a trap on the device", "a device-side assertion", "failed", "device-side assert"),
     _gpu("too_large", "out of GPU memory", "a real allocation", "out_of_memory", "out of memory"),
-    _gpu("endless", "a GPU kernel that hangs", "a spinning kernel", "timeout", "no answer in"),
+    _gpu("endless", "a GPU kernel that hangs", "a spinning kernel", "timeout", "s are over"),
     Fault(
         name="NVML gone from the start",
         made_by="a library that cannot be loaded",
