@@ -55,7 +55,10 @@ class Certificate:
     passes: tuple[str, ...]
     proofs: tuple[Proof, ...]
     same_inputs: bool | None
-    """Whether all were given the same inputs at every length and pass; None where rows do not say."""
+    """Whether all were given the same inputs at every length and pass; None where rows do not say, as those
+    of models never do."""
+    model: str
+    """The model that the mechanism is the mixer of; empty for a mixer alone."""
     budget: dict[str, float]
     """Tensor -> the relative RMS error allowed, the largest of any length."""
 
@@ -96,7 +99,12 @@ def to_dict(certificate: Certificate) -> dict[str, Any]:
 
 def to_text(certificate: Certificate) -> str:
     """A few lines for a terminal."""
-    inputs = {True: "the same for all", False: "NOT the same for all", None: "not on record (older rows)"}
+    unknown = "drawn from the seed; rows of models keep no digest" if certificate.model else ""
+    inputs = {
+        True: "the same for all",
+        False: "NOT the same for all",
+        None: unknown or "not on record (older rows)",
+    }
     allowed = ", ".join(f"{name} {limit:.1e}" for name, limit in certificate.budget.items())
     lines = [
         f"{certificate.mechanism}: {certificate.formula}",
@@ -110,6 +118,8 @@ def to_text(certificate: Certificate) -> str:
 
 
 def _setting(case: Case) -> str:
+    if case.model:
+        return ", ".join([case.device, case.dtype, case.model_setting, f"seed {case.seed}"])
     heads = f"{case.heads} heads" + (f" ({case.kv_heads} kv)" if case.kv_heads != case.heads else "")
     dims = f"{case.head_dim}" + (f" (v {case.head_dim_v})" if case.head_dim_v != case.head_dim else "")
     parts = [case.device, case.dtype, f"{heads} \u00d7 {dims}", f"decay {case.decay}"]
@@ -128,7 +138,8 @@ def _certificate(mechanism: str, setting: str, rows: list[Row]) -> Certificate:
         setting=setting,
         passes=tuple(dict.fromkeys(row.case.pass_name for row in rows)),
         proofs=tuple(_proof(name, [row for row in rows if row.case.backend == name]) for name in names),
-        same_inputs=_same_inputs(rows),
+        same_inputs=None if rows[0].case.model else _same_inputs(rows),
+        model=rows[0].case.model,
         budget=budget,
     )
 

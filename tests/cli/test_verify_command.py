@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import subprocess
@@ -9,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from models.scripted import row_of, write
 
-from lbench import results
+from lbench import models, results
 
 SMALL = ("--heads", 2, "--head-dim", 16, "--dtype", "fp32", "--device", "cpu", "--in-process")
 FUNCTIONS = """
@@ -100,6 +102,27 @@ def test_rows_without_a_record_of_their_inputs_have_a_certificate_that_says_so(c
     code, text, _ = cli("certificate", folder)
     assert code == 0
     assert "not on record" in text
+
+
+def test_a_certificate_of_models_names_model_and_setting(cli, tmp_path: Path) -> None:
+    """What was measured in another setting, or another model, has a certificate of its own."""
+    case = models.fields_of("minimax-tiny", "lightning_triton", "lightning", "native", "", "cuda")
+    usual = [case, dataclasses.replace(case, backend="lightning_plain")]
+    other = [
+        dataclasses.replace(case, checkpoint="block"),
+        dataclasses.replace(case, attention="sdpa_math"),
+        dataclasses.replace(case, model="tnl-tiny", attention=""),
+    ]
+    folder = write(tmp_path / "rows", map(row_of, [*usual, *other]))
+    code, text, _ = cli("certificate", folder)
+    assert code == 0
+    assert "older rows" not in text
+    assert text.count("inputs: drawn from the seed") == 4
+    for one in other:
+        assert one.model_setting in text
+    found = json.loads(cli("certificate", folder, "--json")[1])
+    assert [one["model"] for one in found] == ["minimax-tiny"] * 3 + ["tnl-tiny"]
+    assert [len(one["proofs"]) for one in found] == [2, 1, 1, 1]
 
 
 def test_a_dry_run_shows_every_case_and_measures_none(cli, tmp_path: Path) -> None:
