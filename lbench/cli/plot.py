@@ -38,10 +38,11 @@ def command(
     """Draw time, time per token, throughput, memory, error and relative speed against length."""
     from lbench.plot import files
     from lbench.report.choices import load, select
-    from lbench.report.values import DEFAULT_METRICS
+    from lbench.report.values import DEFAULT_METRICS, check_reference
 
     kinds = split_formats(formats, files.FORMATS)
     metrics = split_names(metric, "metric") or DEFAULT_METRICS
+    check_reference(metrics, relative_to)
     frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
     made = dict(files.render(frame, metrics, kinds, relative_to or ""))
     drawn = {name: content for name, content in made.items() if content is not None}

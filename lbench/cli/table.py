@@ -28,7 +28,8 @@ def command(
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,
     relative_to: Annotated[
-        str | None, typer.Option(help="Backend of relative_speed; by default lightning_triton.")
+        str | None,
+        typer.Option(help="Backend of relative_speed, which is then shown; by default lightning_triton."),
     ] = None,
 ) -> None:
     """Print a table a pass and condition, the best of each length in bold.
@@ -40,12 +41,15 @@ def command(
     from lbench.report.model_tables import model_tables
     from lbench.report.table_formats import FORMATS, print_rich
     from lbench.report.tables import tables
+    from lbench.report.values import RELATIVE, check_reference
 
     (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
     frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
     models = of_models(frame)
-    made = tables(frame[~models], metric or "time_ms", relative_to or "") if (~models).any() else []
-    made += model_tables(frame[models], metric or "", relative_to or "") if models.any() else []
+    wanted, reference = metric or (RELATIVE if relative_to else ""), relative_to or ""
+    check_reference([wanted], relative_to)
+    made = tables(frame[~models], wanted or "time_ms", reference) if (~models).any() else []
+    made += model_tables(frame[models], wanted, reference) if models.any() else []
     if kind == "rich":
         from rich.console import Console
 

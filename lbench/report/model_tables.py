@@ -37,7 +37,7 @@ def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -
 
     UsageError for an unknown metric, or one that no `ok` row has.
     """
-    reference = pick_reference(frame, relative_to) if metric == RELATIVE or relative_to else ""
+    reference = pick_reference(frame, relative_to) if metric == RELATIVE else ""
     made = [
         _table(condition, pass_name, axis(metric or USUAL[pass_name], reference))
         for pass_name in MODEL_PASSES

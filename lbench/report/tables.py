@@ -117,7 +117,7 @@ class Table:
 
 def tables(frame: pd.DataFrame, metric: str = "time_ms", relative_to: str = "") -> list[Table]:
     """A table a condition and pass. UsageError for an unknown metric or one that no `ok` row has."""
-    wanted = axis(metric, pick_reference(frame, relative_to) if metric == RELATIVE or relative_to else "")
+    wanted = axis(metric, pick_reference(frame, relative_to) if metric == RELATIVE else "")
     better = better_of(wanted)
     made = [_table(one, name, wanted, better) for one in conditions(frame) for name in one.passes]
     if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):

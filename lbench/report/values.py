@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lbench.errors import unknown
+from lbench.errors import UsageError, unknown
 from lbench.metrics import METRICS
 from lbench.report.wording import FLAGSHIP, full_title
 
@@ -66,6 +67,14 @@ def axis(metric: str, reference: str = "") -> Axis:
         slug=SLUGS.get(metric, metric.replace("_", "-")),
         log=bool(known.unit) or known.better == "lower",
     )
+
+
+def check_reference(metrics: Sequence[str], relative_to: str | None) -> None:
+    """UsageError where a reference is named and none of the metrics is relative to it."""
+    if relative_to and RELATIVE not in metrics:
+        raise UsageError(
+            f"--relative-to is for {RELATIVE}, not for --metric {','.join(metrics)}; leave one of the two out"
+        )
 
 
 def pick_reference(frame: pd.DataFrame, wanted: str = "") -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from models.scripted import row_of, write
 from rows import make_row
 
-from lbench import results
+from lbench import models, results
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -62,6 +63,7 @@ def test_plot_twice_gives_the_same_files(cli: Cli, folder: Path, tmp_path: Path)
         (("--backend", "sdpa_mat"), "did you mean sdpa_math"),
         (("--pass", "bwd"), "unknown pass in these results 'bwd'"),
         (("--relative-to", "lightning_eagr"), "did you mean lightning_eager"),
+        (("--relative-to", "lightning_eager", "--metric", "time_ms"), "--relative-to is for relative_speed"),
         (("--metric", "floor_share", "--backend", "nothing"), "unknown backend"),
     ],
 )
@@ -124,6 +126,21 @@ def test_every_table_format_answers(cli: Cli, folder: Path, kind: str) -> None:
     )
     assert code == 0
     assert "math" in out
+
+
+def test_a_reference_alone_asks_for_relative_speed(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    """Of mixers and of models; beside another metric it would say nothing, so it is refused."""
+    case = models.fields_of("tnl-tiny", "lightning_triton", "lightning", "native", "", "cuda")
+    of_models = write(tmp_path / "models", [row_of(case)])
+    for rows, backend in ((folder, "sdpa_math"), (of_models, "lightning_triton")):
+        code, out, _ = cli("table", rows, "--relative-to", backend)
+        assert (code, "speed relative to" in out) == (0, True)
+        assert out == cli("table", rows, "--relative-to", backend, "--metric", "relative_speed")[1]
+        code, out, err = cli("table", rows, "--relative-to", backend, "--metric", "time_ms")
+        assert (code, out) == (2, "")
+        assert "--relative-to is for relative_speed" in err
+        code, _, err = cli("table", rows, "--relative-to", backend[:-1])
+        assert (code, f"did you mean {backend}" in err) == (2, True)
 
 
 def test_table_takes_one_format(cli: Cli, folder: Path) -> None:
