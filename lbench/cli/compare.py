@@ -112,6 +112,8 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
 
 def _print(made: list[Pair], one: str, other: str) -> None:
     """Plain columns: keys are long, and a narrow terminal must not cut them."""
+    from lbench.cli.columns import fitted, width
+
     lines = [("case", one, other, "second over first (95 %)")]
     for pair in made:
         first, second = (
@@ -119,6 +121,4 @@ def _print(made: list[Pair], one: str, other: str) -> None:
             for verdict, time_ms in zip(pair.verdicts, pair.times_ms, strict=True)
         )
         lines.append((pair.key, first, second, str(pair.ratio or "")))
-    widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    for key, first, second, ratio in lines:
-        print(f"{key:<{widths[0]}}  {first:>{widths[1]}}  {second:>{widths[2]}}  {ratio}".rstrip())
+    print("\n".join(fitted(lines, 1, width())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from lbench.cli.columns import fitted, width
 from lbench.durations import format_duration
 from lbench.lengths import format_length
 from lbench.prediction import gib
@@ -50,7 +51,7 @@ def show_plan(
                 reason or _note(prediction, device),
             )
         )
-    _print(lines)
+    print("\n".join(fitted(lines, 2, width())))
     told = f"{len(lines) - 1 - skipped} of {len(lines) - 1} cases would be measured"
     print(
         f"{told}, in about {format_duration(total_s)}; predictions get better as cases land", file=sys.stderr
@@ -75,14 +76,6 @@ def _should_not(
 def _note(prediction: Prediction, device: Device) -> str:
     tight = device.memory_bytes is not None and prediction.memory_bytes > device.memory_bytes
     return prediction.basis + ("; may not fit into memory" if tight else "")
-
-
-def _print(lines: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        words = [word.ljust(width) for word, width in zip(line[:2], widths, strict=False)]
-        numbers = [word.rjust(width) for word, width in zip(line[2:-1], widths[2:-1], strict=True)]
-        print("  ".join([*words, *numbers, line[-1]]).rstrip())
 
 
 def _call(seconds: float) -> str:

@@ -125,7 +125,10 @@ def test_a_certificate_of_models_names_model_and_setting(cli, tmp_path: Path) ->
     assert [len(one["proofs"]) for one in found] == [2, 1, 1, 1]
 
 
-def test_a_dry_run_shows_every_case_and_measures_none(cli, tmp_path: Path) -> None:
+def test_a_dry_run_shows_every_case_and_measures_none(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     out = tmp_path / "out"
     arguments = ("--backend", "lightning_eager,lightning_triton", "--seq", "1k..4k", "--pass", "fwd", *SMALL)
     code, text, err = cli("run", "--dry-run", "--out", out, *arguments)
