@@ -36,6 +36,8 @@ def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]
     rows = frame[frame["pass"] == pass_name]
     if rows.empty:
         return
+    # Frames of an export may be from before there were hybrids.
+    rows = rows.assign(attention=rows["attention"].fillna("") if "attention" in rows else "")
     rows = rows.assign(machine=rows["gpu"].fillna(rows["cpu"]).fillna(rows["device"]), who=_who(rows))
     told = [name for name in SETTING if rows[name].nunique() > 1]
     rows = newest(rows, (*SETTING, *WHO))
