@@ -187,11 +187,17 @@ def _suite_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _mechanism_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    from lbench.cli.new import DIMS
+
     for record in records:
         yield f"{record['name']}: {record['title']}"
         yield from _paragraph("  " + record["formula"], indent=2)
+        taken = {**record["tensors"], **record["constants"]}
+        shapes = [f"{tensor} [{','.join(dims)}]" for tensor, dims in taken.items()]
+        yield from _paragraph("  tensors: " + " ".join(shapes), indent=11)
         yield from _paragraph("  backends: " + ", ".join(record["backends"]), indent=12)
         yield ""
+    yield from _paragraph("tensors: " + ", ".join(f"{letter} {told}" for letter, told in DIMS.items()), 0)
 
 
 def _paragraph(text: str, indent: int) -> list[str]:

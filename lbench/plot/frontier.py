@@ -33,7 +33,7 @@ Panel = tuple[str, list[Frontier]]
 def draw_frontiers(found: Sequence[Frontier], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Writes `frontier.png` (`frontier-2.png` and so on, where one would be too high) into a folder."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
-    contents = {}
+    contents: dict[str, bytes] = {}
     with matplotlib.rc_context(settings):
         for number, figure in enumerate(figures_of(found), start=1):
             name = f"frontier-{number}" if number > 1 else "frontier"

@@ -34,6 +34,15 @@ def test_list_shows_every_name_in_few_columns(
         assert re.search(rf"\b{re.escape(name)}\b", out), name
 
 
+def test_list_mechanisms_shows_every_tensor_that_a_function_is_called_with(cli: Cli) -> None:
+    blocks = cli("list", "mechanisms")[1].split("\n\n")
+    for name, block in zip(mechanisms.names(), blocks, strict=False):
+        spec = mechanisms.load(name)
+        told = block.partition("tensors: ")[2].partition("backends: ")[0]
+        assert re.findall(r"(\w+) \[", told) == [*spec.tensors, *spec.constants], name
+    assert "slopes [h]" in blocks[3]
+
+
 @pytest.mark.parametrize("what", NAMES)
 def test_list_json_is_json(cli: Cli, what: str) -> None:
     code, out, _ = cli("list", what, "--json")
