@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli import axes, folders
 from lbench.errors import UsageError
 from lbench.lengths import LARGEST, parse_length
@@ -163,7 +164,7 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
                 for row in search(case, measure, start=lengths[0], largest=largest, resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
                     name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
-                    print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
+                    terminal.tell(f"{name}: {row.verdict}{told}", sys.stderr, indent="  ")
     except KeyboardInterrupt:
         folder = sweep.writer.folder
         print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
@@ -185,7 +186,7 @@ def _report(rows: list[Row], folder: Path, figures: Path) -> None:
     found = frontiers(rows)
     if not found:
         raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
-    print(to_text(found), end="")
+    print(to_text(found, terminal.columns()), end="")
     for path in draw_frontiers(found, figures):
         print(f"figure: {path}", file=sys.stderr)
     print(f"rows: {folder}", file=sys.stderr)

@@ -143,6 +143,9 @@ def _columns(cells: tuple[str, ...]) -> Iterator[str]:
         inside = " " * 4
         yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=inside, subsequent_indent=inside)
         return
+    if len(cells[0]) > WIDTHS[0]:  # a name that is too long has a line of its own
+        yield cells[0]
+        cells = ("", *cells[1:])
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
     width = max(shutil.get_terminal_size().columns - indent, 19)

@@ -43,7 +43,7 @@ def print_overview(source: Source, console: Console) -> None:
         console.print(Text("failures", style="bold red"))
     for told, command in found:
         console.print(Text(_spoken(told, console)))
-        console.print(Text(f"    {_spoken(command, console)}", style="dim"))
+        console.print(Text(f"    {_spoken(command, console)}", style="dim"), soft_wrap=True)  # to be copied
 
 
 def _print_table(table: Table, console: Console) -> None:

@@ -223,3 +223,14 @@ def test_every_package_of_a_backend_is_one_the_doctor_knows() -> None:
     known = {name for package in PACKAGES for name in (package.name, package.extension, *package.modules)}
     wanted = {name for backend in map(backends.load, backends.names()) for name in backend.packages}
     assert wanted <= known
+
+
+def test_list_keeps_its_columns_whatever_a_name_is(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli("list")[1].partition("\n\n")[0].splitlines()
+    column = lines[0].index("passes")
+    names = [line for line in lines if line[:2] in ("+ ", "- ")]
+    assert len(names) == len(backends.names())
+    assert all(len(name) == 1 for line in names if (name := line[2:column].split()))
+    assert all(line[column - 1] == " " for line in names if len(line.split()) > 2)
+    assert all(line[:column].isspace() for line in lines[1:] if line.startswith("   "))
