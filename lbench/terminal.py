@@ -30,16 +30,18 @@ def columns(stream: TextIO | None = None) -> int:
 
 
 def wrapped(text: str, stream: TextIO | None = None, first: str = "", indent: str = "") -> list[str]:
-    """A text as lines, the first behind `first` and the others behind `indent`.
+    """A text as lines no wider than the stream, the first behind `first` and the others behind `indent`."""
+    return fold(text, columns(stream), first, indent)
 
-    Commands in it stay in one piece.
-    """
+
+def fold(text: str, width: int, first: str = "", indent: str = "") -> list[str]:
+    """A text as lines no wider than that; commands in it stay in one piece."""
     held = IN_ONE_PIECE.sub(lambda found: found[0].replace(" ", HELD), text)
     lines: list[str] = []
     for part in held.split("\n"):
         lines += textwrap.wrap(
             part,
-            columns(stream),
+            width,
             initial_indent=indent if lines else first,
             subsequent_indent=indent,
             break_long_words=False,

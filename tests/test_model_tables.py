@@ -134,7 +134,7 @@ def test_formats_name_the_model(rows: pd.DataFrame) -> None:
 
 
 def test_no_row_with_the_metric_is_one_line(rows: pd.DataFrame) -> None:
-    with pytest.raises(UsageError, match="choose another --metric"):
+    with pytest.raises(UsageError, match="shows another quantity"):
         model_tables(rows[rows["pass"] == "decode"], "optimizer_mib")
 
 

@@ -14,9 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from lbench.errors import unknown
+from lbench.errors import UsageError, unknown
 
 KINDS = ("backends", "suites", "mechanisms", "models")
+ELSEWHERE = {
+    "claims": "lbench claims list",
+    "baselines": "lbench baseline list",
+    "cases": "lbench run --dry-run",
+    "rows": "lbench show FOLDER",
+    "results": "lbench show FOLDER",
+    "packages": "lbench doctor",
+}
+"""Where other commands list what is theirs."""
 WIDTHS = (25, 10, 14, 8)
 """Columns of the table of backends, before the last."""
 NARROW = 80
@@ -33,6 +42,8 @@ def command(
     ] = None,
 ) -> None:
     """List backends with their limits, suites, mechanisms or models."""
+    if what in ELSEWHERE:
+        raise UsageError(f"`lbench list` has no {what}; see `{ELSEWHERE[what]}`")
     if what not in KINDS:
         raise unknown("list", what, KINDS)
     if what == "models":
