@@ -12,8 +12,7 @@ from lbench.prediction import gib
 from lbench.report.wording import MEANINGS, PASS_TITLES, rank, title
 from lbench.terminal import ENDLESS
 
-LEAST_ROOM = 12
-"""Columns that what ended it needs beside the rest."""
+BELOW = " " * 6
 
 
 def setting(frontier: Frontier) -> str:
@@ -68,8 +67,6 @@ def _line(words: Sequence[str], widths: Sequence[int], width: int) -> list[str]:
     left = [word.ljust(width) for word, width in zip(words[:2], widths, strict=False)]
     right = [word.rjust(width) for word, width in zip(words[2:4], widths[2:4], strict=True)]
     first = "  " + "  ".join([*left, *right]) + "  "
-    beside = len(first) if len(first) + LEAST_ROOM <= width else 6
-    lines = textwrap.wrap(words[4], width, initial_indent=" " * beside, subsequent_indent=" " * beside)
-    if beside < len(first):
-        return [first.rstrip(), *lines]
-    return [first + lines[0].lstrip(), *lines[1:]]
+    if len(first) + len(words[4]) <= width:
+        return [first + words[4]]
+    return [first.rstrip(), *textwrap.wrap(words[4], width, initial_indent=BELOW, subsequent_indent=BELOW)]
