@@ -164,7 +164,7 @@ def test_the_frontier_of_real_allocations_that_fail(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lbench", "frontier", "--backend", f"{path}:hungry", "--pass", "fwd"]
     command += ["--mechanism", "softmax", "--heads", "1", "--head-dim", "16", "--dtype", "fp32"]
     command += ["--device", "cpu", "--start", "1k", "--largest", "16k", "--resolution", "0.5"]
-    command += ["--out", str(out)]
+    command += ["--cell-timeout", "600", "--out", str(out)]
     limit = 5 * 2**30
     ended = subprocess.run(
         command,
