@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +16,16 @@ from typer.cli import get_docs_for_click
 from lbench import backends, mechanisms, suite
 from lbench.cli.main import command_line
 from lbench.doubts import Doubt
+from lbench.limits import Limits
 from lbench.metrics import METRICS
 from lbench.packages import install_line
+from lbench.protocol import Stopping
 from lbench.report.wording import MEANINGS
 from lbench.row import FINAL, VERDICTS
 
+UNITS = {"_ms": "ms", "_s": "s", "rounds": "rounds", "least": "samples", "most": "samples",
+         "samples": "samples"}  # fmt: skip
+"""Ends of the names of fields."""
 NOTE = "% Written by docs/reference_pages.py; changes here are lost.\n\n"
 
 
@@ -72,6 +80,22 @@ def all_suites() -> Iterator[str]:
     yield "\n## A suite file\n\nFlags of the command line replace its axes.\n\n```toml"
     yield (suite.__doc__ or "").partition("\n\n")[2].strip() + "\n```\n"
     yield f"Axes: {', '.join(f'`{axis}`' for axis in suite.AXES)}."
+    for table, kind in (("stopping", Stopping), ("constancy", Limits)):
+        yield f"\n### [{table}]\n\n{inspect.getdoc(kind)}\n"
+        yield "| field | unit | default | meaning |\n|---|---|---|---|"
+        for name, unit, default, meaning in fields(kind):
+            yield f"| `{name}` | {unit} | {default} | {meaning} |"
+
+
+def fields(kind: type) -> Iterator[tuple[str, str, object, str]]:
+    """(name, unit, default, docstring) of each field of a dataclass."""
+    (declared,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(declared, ast.ClassDef)
+    for field, told in itertools.pairwise(declared.body):
+        match field, told:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+                yield name, unit, getattr(kind, name), " ".join(meaning.split())
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {

@@ -23,6 +23,7 @@ DECAYS = ("alibi", "zero", "deep", "steep")
 INPUTS = ("model", "outlier", "mean")
 
 
+EXAMPLE = "lightning_triton,fwd,b1,t4096,h16,d128,bf16,cuda"
 MODEL_SETTINGS = ("body", "attention", "checkpoint", "chunk", "prefill_chunk", "compile")
 """Fields that only models have, beside `model` itself; axes and columns by the same names."""
 
@@ -150,12 +151,18 @@ class Case:
     def from_key(cls, key: str, mechanism: str = "") -> Case:
         """The case a key names; `mechanism` is that of a registered backend, which its key leaves out."""
         backend, pass_name, *parts = (*key.split(","), "", "")
+        if not pass_name:
+            raise UsageError(
+                f"{key!r} is no key of a case; one looks like {EXAMPLE}, and stands in the column `key` of "
+                f"`lbench export FOLDER` and beside each failure in `lbench show FOLDER`"
+            )
         fields: dict[str, Any] = {"backend": backend, "pass_name": pass_name, "mechanism": mechanism}
         for part in filter(None, parts):
             name, equals, value = part.partition("=")
             short = re.fullmatch(r"([bthd])(\d+)", part)
-            if equals and name in _DEFAULTS:
-                fields[name] = int(value) if isinstance(_DEFAULTS[name], int) else value
+            whole = isinstance(_DEFAULTS.get(name), int)
+            if equals and name in _DEFAULTS and (not whole or value.isdecimal()):
+                fields[name] = int(value) if whole else value
             elif short:
                 fields[_SHORT[short[1]]] = int(short[2])
             elif part in DTYPES:

@@ -48,7 +48,7 @@ def choose_device(asked: str | None) -> str:
     if asked == "cpu":
         return asked
     if name != "cuda" or (index and not index.isdigit()):
-        raise UsageError(f"device {asked!r}; allowed are cpu, cuda and cuda:N")
+        raise UsageError(f"device {asked!r}; allowed are cpu, cuda, cuda:N and replay:FOLDER")
     if not torch.cuda.is_available():
         why = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no NVIDIA GPU"
         raise UsageError(f"device {asked!r}: {why}; use --device cpu, or see `lbench doctor`")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UsageError(Exception):
-    """Input that cannot be used. The command line prints it in one line and exits with 2."""
+    """Input that cannot be used. The command line prints it, as wide as the terminal, and exits with 2."""
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:

@@ -89,6 +89,19 @@ def frontiers(rows: Iterable[Row]) -> list[Frontier]:
     return [found for group in series.values() if (found := _of(group)) is not None]
 
 
+def over_lengths(rows: Iterable[Row]) -> list[Row]:
+    """The rows of settings in which more than one length was tried; one alone says nothing of an end."""
+    kept = list(rows)
+    lengths: dict[Case, set[int]] = {}
+    for row in kept:
+        lengths.setdefault(_setting(row.case), set()).add(row.case.seq_len)
+    return [row for row in kept if len(lengths[_setting(row.case)]) > 1]
+
+
+def _setting(case: Case) -> Case:
+    return dataclasses.replace(case, seq_len=1, backend="", mechanism="")
+
+
 def _of(rows: list[Row]) -> Frontier | None:
     right = [row for row in rows if row.verdict == "ok"]
     longest = max(right, key=lambda row: row.case.seq_len, default=None)

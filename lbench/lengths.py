@@ -8,17 +8,28 @@ from lbench.errors import UsageError
 
 UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 LARGEST = 2**40
+LONGER = "256k"
+"""The end that a range without one is told to have."""
 
 
-def parse_length(text: str) -> int:
-    """One length: a whole number, with `k` for 1,024 or `m` for 1,048,576 behind it."""
+def parse_length(text: str, what: str = "length") -> int:
+    """One length: a whole number, with `k` for 1,024 or `m` for 1,048,576 behind it; `what` names it."""
     match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
     if not match:
-        raise UsageError(f"length {text!r} is no whole number with an optional k or m (4096, 4k, 1m)")
+        raise UsageError(f"{what} {text!r} is no whole number with an optional k or m (4096, 4k, 1m)")
     length = int(match[1]) * UNITS[match[2]]
     if not 1 <= length <= LARGEST:
-        raise UsageError(f"length {text!r} is {length}; allowed are 1 to {LARGEST}")
+        raise UsageError(f"{what} {text!r}: allowed are 1 to {LARGEST}")
     return length
+
+
+def parse_ends(text: str) -> tuple[int, int]:
+    """Both ends of a range `1k..64k`; of one length, that length twice."""
+    first, dots, last = (part.strip() for part in text.partition(".."))
+    if dots and not (first and last):
+        told = f"{first}..{LONGER}" if first else f"1..{last}" if last else "1k..64k"
+        raise UsageError(f"range {text!r} has no {'end' if first else 'start'}; write {told}")
+    return parse_length(first), parse_length(last if dots else first)
 
 
 def format_length(length: int) -> str:
@@ -43,9 +54,9 @@ def _parse_part(part: str) -> list[int]:
             raise UsageError(f"a step belongs to a range: write 1k..64k:x4, not {part!r}")
         return [parse_length(part)]
     ends, _, step = part.partition(":")
-    first_text, _, last_text = ends.partition("..")
-    first, last = parse_length(first_text), parse_length(last_text)
+    first, last = parse_ends(ends)
     if first > last:
+        first_text, _, last_text = ends.partition("..")
         raise UsageError(f"range {part!r} runs backwards; write {last_text}..{first_text}")
     lengths = _walk(first, last, step or "x2", part)
     if lengths[-1] != last:

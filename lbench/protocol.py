@@ -23,19 +23,25 @@ class Stopping:
     target: float = 0.005
     """Half width of the 95 % interval over the median that is good enough."""
     least: int = 10
+    """Samples of a case at the least, whatever the budget."""
     most: int = 1000
+    """Samples of a case at the most."""
     rounds: int = 5
     """Turns that the cases of a group take in rotation."""
     slow_s: float = 0.25
     """Calls longer than this take `slow_least` samples at the least, in `slow_rounds`."""
     slow_least: int = 6
+    """Samples of a slow call at the least."""
     slow_rounds: int = 3
+    """Rounds of a slow call."""
     long_s: float = 1.0
     """Calls longer than this serve several purposes at once, and none is made only to warm up."""
     very_slow_s: float = 5.0
     """Calls longer than this take `very_slow_samples`, no more, in `very_slow_rounds`."""
     very_slow_samples: int = 5
+    """Samples of a very slow call, no more and no fewer."""
     very_slow_rounds: int = 2
+    """Rounds of a very slow call."""
     warm_up_s: float = 0.05
     """Unmeasured calls at the beginning of every round; one call where it is slow, none where it is long."""
 

@@ -1,5 +1,7 @@
 """A pytest plugin for teams that keep their checks in tests; without its fixture it does nothing.
 
+Its fixture is `lbench_check`::
+
     def test_speed_is_what_it_was(lbench_check):
         lbench_check.regression("new", baseline="main")
 
@@ -26,9 +28,10 @@ Undecided = Literal["skip", "fail"]
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """The gates as methods; folders are relative to where pytest was started."""
+    """What the fixture gives: the gates as methods. Folders are relative to where pytest was started."""
 
     store: Path = Path("baselines")
+    """Folder that holds all baselines."""
 
     def regression(
         self,

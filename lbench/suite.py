@@ -164,6 +164,8 @@ def describe(name: str) -> str:
 
 def load(name: str) -> Suite:
     """The suite of that name, or of a TOML file given by its path."""
+    if name not in names() and Path(f"{name}.toml").is_file():
+        raise UsageError(f"unknown suite {name!r}, but {name}.toml is here: `lbench run {name}.toml`")
     if name.endswith(".toml"):
         path: Any = Path(name)
         if not path.is_file():
@@ -270,7 +272,7 @@ def _values(axis: str, value: Any) -> list[Any]:
     if axis == "seq":
         return [length for text in values for length in parse_lengths(str(text))]
     if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v", *CHUNKS):
-        return [parse_length(str(text)) for text in values]
+        return [parse_length(str(text), axis) for text in values]
     if axis == "model":
         from lbench import models
 
@@ -286,11 +288,17 @@ def _order(case: Case) -> tuple[Any, ...]:
 def _check_exclusive(axes: Mapping[str, Any], where: str, flag: str) -> None:
     for first, second in EXCLUSIVE:
         if first in axes and second in axes and not (first == "backend" and _user_functions_only(axes)):
+            for name in _listed(axes, "backend"):
+                backends.check_function(name)
             both = f"{flag}{first} and {flag}{second}"
             raise UsageError(f"{where}{both} exclude each other; give one of them")
 
 
 def _user_functions_only(axes: Mapping[str, Any]) -> bool:
-    given = axes.get("backend") or []
-    chosen = [given] if isinstance(given, str) else given
+    chosen = _listed(axes, "backend")
     return bool(chosen) and all(":" in name for name in chosen)
+
+
+def _listed(axes: Mapping[str, Any], axis: str) -> list[str]:
+    given = axes.get(axis) or []
+    return [given] if isinstance(given, str) else list(given)

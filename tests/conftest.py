@@ -16,6 +16,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests start hundreds of processes; without kept bytecode each compiles lbench anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# pytest-xdist sets it: what has no width given prints a line each.
+os.environ.pop("COLUMNS", None)
 
 import torch
 from hypothesis import settings

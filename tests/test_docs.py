@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import shlex
@@ -10,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 import lbench
+from lbench.limits import Limits
+from lbench.protocol import Stopping
 
 Cli = Callable[..., tuple[int, str, str]]
 ROOT = Path(lbench.__file__).parent.parent
@@ -82,6 +86,24 @@ def test_the_commands_of_a_page_do_what_it_says(cli: Cli, elsewhere: Path, page:
         for words in (*before, last):
             code, _, err = cli(*words, *at_hand(words))
             assert code == (int(told[1]) if told and words is last else 0), (words, err)
+
+
+def test_no_page_of_a_reader_s_way_makes_a_folder_that_is_there() -> None:
+    way = ("tutorial/first-sweep", "tutorial/first-plot", "tutorial/first-gate", "howto/put-it-in-ci")
+    shown = [block for page in way for block, _ in code_blocks((DOCS / f"{page}.md").read_text(), "sh")]
+    runs = [words for block in shown for words in commands(block) if "--out" in words]
+    folders = [words[words.index("--out") + 1] for words in runs if "--resume" not in words]
+    assert len(folders) > 8
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("kind", [Stopping, Limits])
+def test_the_reference_tells_every_field_of_a_suite_s_tables(kind: type) -> None:
+    pytest.importorskip("sphinx", reason="needs the extra docs")
+    told = list(run_path(str(DOCS / "reference_pages.py"))["fields"](kind))
+    known = [(field.name, field.default) for field in dataclasses.fields(kind)]
+    assert [(name, default) for name, _, default, _ in told] == known
+    assert all(meaning for *_, meaning in told)
 
 
 def test_a_profile_is_explained_in_the_words_it_is_written_in() -> None:

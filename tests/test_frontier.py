@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import make_row
 
-from lbench.frontier import STEP, frontiers, search
-from lbench.plot.frontier import draw_frontiers, figure_of
+from lbench.frontier import STEP, frontiers, over_lengths, search
+from lbench.plot.frontier import HIGHEST, draw_frontiers, figures_of
 from lbench.report.frontier import to_text
 
 LARGEST = 2**24
@@ -83,7 +83,27 @@ def test_the_figure_has_a_bar_a_backend_and_says_what_ended_it(tmp_path) -> None
     found = frontiers(searched(10_000)) + frontiers(searched(0))
     (path,) = draw_frontiers(found, tmp_path)
     assert path.read_bytes() == draw_frontiers(found, tmp_path)[0].read_bytes()
-    figure = figure_of(found)
+    (figure,) = figures_of(found)
     (ax,) = figure.axes
     assert next(bar.get_width() + bar.get_x() for bar in ax.patches) == found[0].longest
     assert "OOM at" in ax.texts[0].get_text()
+
+
+@pytest.mark.parametrize(("settings", "backends"), [(1, 200), (60, 3), (5, 26)])
+def test_figures_of_many_backends_stay_readable_and_leave_none_out(settings: int, backends: int) -> None:
+    rows = [
+        make_row(backend=f"mine.py:f{number}", batch=batch)
+        for batch in range(1, settings + 1)
+        for number in range(backends)
+    ]
+    figures = figures_of(frontiers(rows))
+    assert all(figure.get_figheight() <= HIGHEST for figure in figures)
+    bars = [bar for figure in figures for ax in figure.axes for bar in ax.patches]
+    assert len(bars) == settings * backends
+
+
+def test_a_setting_of_one_length_alone_has_no_frontier() -> None:
+    swept = [make_row(seq_len=length, backend="gla_eager") for length in (1024, 2048)]
+    alone = [make_row(seq_len=1024, batch=256, backend=name) for name in ("gla_eager", "lightning_eager")]
+    once = make_row("out_of_memory", seq_len=1024)
+    assert over_lengths([*swept, *alone, once]) == [*swept, once]

@@ -26,6 +26,7 @@ LAYERS = (
         "machine",
         "packages",
         "interrupt",
+        "terminal",
     },
     {"doubts", "graph", "preflight", "replay_clock", "revisions"},
     {"lengths", "limits", "durations", "timing", "ratios", "memory", "poison", "energy"},

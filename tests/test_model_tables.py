@@ -179,7 +179,7 @@ def test_a_speed_on_a_cpu_is_none_of_a_gpu(tmp_path: Path) -> None:
 
 
 def test_no_row_with_the_metric_is_one_line(rows: pd.DataFrame) -> None:
-    with pytest.raises(UsageError, match="choose another --metric"):
+    with pytest.raises(UsageError, match="shows another quantity"):
         model_tables(rows[rows["pass"] == "decode"], "optimizer_mib")
 
 

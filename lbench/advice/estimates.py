@@ -31,6 +31,11 @@ class Question:
     batch: int = 0
     """Sequences at once; 0: any number."""
 
+    @property
+    def of_names(self) -> bool:
+        """Whether models were asked for by name or size, and not by the path of a file."""
+        return not self.asked.endswith(".json")
+
     def takes(self, batch: int) -> bool:
         """Whether a number of sequences is one that was asked for."""
         return self.batch in (0, batch)

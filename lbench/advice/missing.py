@@ -29,7 +29,8 @@ def command_for(question: Question) -> str:
     if not cases:
         return ""
     first = cases[0]
-    words = ["lbench run", f"--model {shlex.quote(','.join(case.model for case in cases))}"]
+    names = ",".join(case.model for case in cases) if question.of_names else question.asked
+    words = ["lbench run", f"--model {shlex.quote(names)}"]
     if any(case.backend != _usual(models.load(case.model).mechanism) for case in cases):
         words.append(f"--backend {','.join(dict.fromkeys(case.backend for case in cases))}")
     words += [f"--seq {format_length(question.seq_len)}", f"--pass {question.pass_name}"]

@@ -107,7 +107,9 @@ def _asked(advice: Advice) -> str:
 
 
 def _named(question: Question) -> str:
-    return question.asked if question.asked in question.models else f"{question.asked} models"
+    if question.of_names and question.asked not in question.models:
+        return f"{question.asked} models"
+    return question.asked
 
 
 def _who(answer: Answer) -> str:

@@ -40,6 +40,7 @@ def load(name: str, mechanism: str = "") -> Backend:
         from lbench.backends.user import from_function
 
         return from_function(name, mechanism)
+    check_function(name)
     if name not in names():
         raise plugins.unusable(name) or unknown("backend", name, names())
     if name not in own_names():
@@ -59,6 +60,17 @@ def missing_package(backend: Backend) -> str | None:
         if not is_installed(package):
             return package
     return None
+
+
+def check_function(name: str) -> None:
+    """UsageError for a Python file that is given without a function of it."""
+    if name.endswith(".py"):
+        from lbench.backends.user import functions_of
+
+        known = ", ".join(f"{name}:{function}" for function in functions_of(Path(name)))
+        raise UsageError(
+            f"backend {name} needs a function of that file, {name}:NAME; it has {known or 'none'}"
+        )
 
 
 def user_path(name: str) -> Path:

@@ -56,6 +56,15 @@ def from_function(name: str, mechanism: str) -> Backend:
     )
 
 
+def functions_of(path: Path) -> list[str]:
+    """Public functions that a file defines, in their order. UsageError where there is no such file."""
+    _check_file(path)
+    _defined_names(path)
+    tree = ast.parse(path.read_bytes())
+    found = [statement.name for statement in tree.body if isinstance(statement, ast.FunctionDef)]
+    return [name for name in found if not name.startswith("_")]
+
+
 def _check_file(path: Path) -> None:
     if path.is_file():
         return

@@ -12,6 +12,7 @@ import typer
 from lbench.case import MODEL_SETTINGS
 from lbench.cli import complete
 from lbench.cli.lists import split_names
+from lbench.lengths import parse_length
 
 if TYPE_CHECKING:
     from lbench.suite import Suite
@@ -91,6 +92,8 @@ OnlyPasses = Annotated[
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
         "head_dim_v", "decay", "inputs", "dtype", "model", *MODEL_SETTINGS)  # fmt: skip
 
+NUMBERS = {"batch", "tokens", "heads", "kv_heads", "head_dim", "head_dim_v", "chunk", "prefill_chunk"}
+
 PARAMETERS = {"pass": "pass_names", "compile": "compile_blocks"}
 """Axes whose parameter is called otherwise, as Python has their names."""
 
@@ -99,11 +102,19 @@ def given(parameters: dict[str, Any]) -> dict[str, Any]:
     """The axes among a command's parameters (`pass_names` for `pass`), as a suite takes them."""
     values = {name: parameters.get(PARAMETERS.get(name, name)) for name in AXES}
     # Lengths have a grammar of their own and stay one text.
-    return {
-        name: [value] if name == "seq" else list(split_names(value, name.replace("_", "-")))
+    found = {
+        name: [value] if name == "seq" else list(split_names(value, _option(name)))
         for name, value in values.items()
         if value is not None
     }
+    for name in found.keys() & NUMBERS:
+        for text in found[name]:
+            parse_length(text, f"--{_option(name)}")
+    return found
+
+
+def _option(axis: str) -> str:
+    return axis.replace("_", "-")
 
 
 def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def save_command(
 
     made, number = baselines.save(store, name, results, add)
     fewest = min(_processes(made, number).values())
-    print(f"{made.folder / str(number)}: {fewest} processes{_told(made, number)}")
+    print(f"{made.folder / str(number)}: {terminal.counted(fewest, 'process')}{_told(made, number)}")
     if fewest < LEAST_PROCESSES:
-        print(f"a gate needs {LEAST_PROCESSES}: run again, over more than one session, then `save --add`")
+        terminal.tell(
+            f"a gate needs {LEAST_PROCESSES}: run again, over more than one session, then `save --add`"
+        )
 
 
 @app.command("list")
@@ -60,7 +63,7 @@ def list_command(store: Store = HERE, as_json: AsJson = False) -> None:
     for one in found:
         fewest = min(_processes(one, one.current).values())
         of = f"generation {one.current} of {len(one.generations)}"
-        print(f"{one.name}/{one.machine}: {of}, {fewest} processes")
+        print(f"{one.name}/{one.machine}: {of}, {terminal.counted(fewest, 'process')}")
 
 
 @app.command("show")
@@ -81,11 +84,12 @@ def show_command(
         return
     print(f"{one.name}/{one.machine}")
     for field, value in one.fingerprint.items():
-        print(f"  {field}: {value}")
+        terminal.tell(f"{field}: {value}", first="  ", indent=" " * 4)
     for number in one.generations:
-        print(f"generation {number}: {min(_processes(one, number).values())} processes{_told(one, number)}")
+        fewest = terminal.counted(min(_processes(one, number).values()), "process")
+        print(f"generation {number}: {fewest}{_told(one, number)}")
     for case in cases:
-        print(case.line)
+        terminal.tell(case.line, indent=" " * 4)
 
 
 @app.command("promote")
@@ -123,7 +127,9 @@ def promote_command(
         report = drift.check(one.side(number), one.side(one.current), older, Options())
         output.show(report, as_json=False)
         if report.outcome == "fail" and not accept_slower:
-            print("not promoted; --accept-slower takes it all the same, and --pin makes it the anchor")
+            terminal.tell(
+                "not promoted; --accept-slower takes it all the same, and --pin makes it the anchor"
+            )
             raise typer.Exit(1)
     made = baselines.promote(one, number, pin)
     print(f"{made.name}/{made.machine}: generation {made.current} in force, anchor {made.anchor}")

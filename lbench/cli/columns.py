@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
-UNBOUNDED = 1 << 20
 INDENT = 4 * " "
 GAP = 2 * " "
-
-
-def width() -> int:
-    """Of the terminal, or what COLUMNS says. Elsewhere other programs read: a line each, however long."""
-    return shutil.get_terminal_size((UNBOUNDED, 24)).columns
 
 
 def fitted(lines: Sequence[tuple[str, ...]], left: int, width: int) -> Iterator[str]:

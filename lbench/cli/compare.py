@@ -112,7 +112,8 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
 
 def _print(made: list[Pair], one: str, other: str) -> None:
     """Plain columns: keys are long, and a narrow terminal must not cut them."""
-    from lbench.cli.columns import fitted, width
+    from lbench.cli.columns import fitted
+    from lbench.terminal import columns
 
     lines = [("case", one, other, "second over first (95 %)")]
     for pair in made:
@@ -121,4 +122,4 @@ def _print(made: list[Pair], one: str, other: str) -> None:
             for verdict, time_ms in zip(pair.verdicts, pair.times_ms, strict=True)
         )
         lines.append((pair.key, first, second, str(pair.ratio or "")))
-    print("\n".join(fitted(lines, 1, width())))
+    print("\n".join(fitted(lines, 1, columns())))

@@ -23,7 +23,7 @@ def command(
     one: Annotated[
         str,
         typer.Argument(
-            help="A backend, a model, 'BACKEND in MODEL', or of a hybrid that 'with ATTENTION'.",
+            help="A backend, model, config.json or 'BACKEND in MODEL', of a hybrid that 'with ATTENTION'.",
             show_default=False,
         ),
     ],
@@ -37,9 +37,10 @@ def command(
     Resampled from raw samples (by the same rounds where both took turns), with power laws between measured
     lengths. It says so where there is no such length, or none that can be told.
     """
-    from lbench import crossover
+    from lbench import crossover, models
     from lbench.cli.lists import split_names
 
+    one, other = models.name_of(one), models.name_of(other)
     passes = split_names(pass_names, "pass")
     answers = []
     for folder in results:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
+
 if TYPE_CHECKING:
     from lbench.doctor import Finding
+
+COMMAND = re.compile(r"([A-Z_]+=\S+ )*(pip|python) ")
+"""A line to copy, which is not wrapped."""
 
 
 def command(
@@ -25,8 +31,15 @@ def command(
         packages = [dataclasses.asdict(finding) for finding in findings]
         print(json.dumps({"machine": machine, "packages": packages}, indent=2))
     else:
-        print("\n".join((*_machine_lines(machine), *_torch_lines(machine, findings), "")))
-        print("\n".join(line for finding in findings for line in _package_lines(finding)))
+        for line in (*_machine_lines(machine), *_torch_lines(machine, findings)):
+            terminal.tell(line, indent=" " * 8)
+        print()
+        for finding in findings:
+            terminal.tell(_told(finding), indent=" " * 4)
+            if COMMAND.match(finding.mend):
+                print(f"    {finding.mend}")
+            elif finding.mend:
+                terminal.tell(finding.mend, first="    ", indent=" " * 6)
     if any(finding.required and finding.status != "ok" for finding in findings):
         raise typer.Exit(1)
 
@@ -62,9 +75,7 @@ def _torch_lines(machine: dict[str, Any], findings: list[Finding]) -> Iterator[s
         yield f"        torch sees no GPU: is CUDA {cuda} newer than the driver, or CUDA_VISIBLE_DEVICES set?"
 
 
-def _package_lines(finding: Finding) -> Iterator[str]:
+def _told(finding: Finding) -> str:
     mark = "+" if finding.status == "ok" else "x" if finding.required else "-"
     told = finding.version or "no version" if finding.status == "ok" else finding.status
-    yield f"{mark} {finding.package:22}{told}{': ' + finding.reason if finding.reason else ''}"
-    if finding.mend:
-        yield f"    {finding.mend}"
+    return f"{mark} {finding.package:22}{told}{': ' + finding.reason if finding.reason else ''}"

@@ -10,6 +10,7 @@ import typer
 
 from lbench.cli.lists import split_formats
 from lbench.errors import UsageError
+from lbench.terminal import counted
 
 
 def command(
@@ -32,4 +33,4 @@ def command(
         sys.stdout.write(str(content))
     else:
         export.write(content, out)
-        print(f"{len(frame)} rows: {out}")
+        print(f"{counted(len(frame), 'row')}: {out}")

@@ -11,6 +11,7 @@ import typer
 
 from lbench.cli import axes
 from lbench.cli.lists import split_names
+from lbench.terminal import counted
 
 if TYPE_CHECKING:
     from lbench.results import Row
@@ -43,7 +44,7 @@ def command(
     written = folders.cut(results, out, _wanted(results, names, seq))
     for line in written.told:
         print(f"lbench: {line}", file=sys.stderr)
-    print(f"{written.cases} cases: {written.folder}")
+    print(f"{counted(written.cases, 'case')}: {written.folder}")
 
 
 def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Callable[[Row], bool]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from lbench.cli.columns import fitted, width
+from lbench.cli.columns import fitted
 from lbench.durations import format_duration
 from lbench.lengths import format_length
 from lbench.prediction import gib
+from lbench.terminal import columns
 
 if TYPE_CHECKING:
     from lbench.case import Case
@@ -51,7 +52,7 @@ def show_plan(
                 reason or _note(prediction, device),
             )
         )
-    print("\n".join(fitted(lines, 2, width())))
+    print("\n".join(fitted(lines, 2, columns())))
     told = f"{len(lines) - 1 - skipped} of {len(lines) - 1} cases would be measured"
     print(
         f"{told}, in about {format_duration(total_s)}; predictions get better as cases land", file=sys.stderr

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli import axes, folders
 from lbench.errors import UsageError
-from lbench.lengths import LARGEST
+from lbench.lengths import LARGEST, parse_length
 
 if TYPE_CHECKING:
     from lbench.case import Case
@@ -45,7 +46,10 @@ def command(
         float, typer.Option(help="Share of its end that the frontier is known to.", min=0.001, max=0.5)
     ] = 0.0625,
     rows_of: Annotated[
-        Path | None, typer.Option("--of", help="Measure nothing: the frontier in the rows of this folder.")
+        Path | None,
+        typer.Option(
+            "--of", help="Measure nothing: the frontier in this folder's rows; figures go to --out."
+        ),
     ] = None,
     device: axes.DeviceName = None,
     out: axes.Out = None,
@@ -60,17 +64,20 @@ def command(
     memory is a clean error under `ulimit -v` alone; else the prediction decides. Prints a table and draws a
     figure.
     """
-    given = axes.given(locals()) | {"seq": [start]}
-    from lbench import results
+    given = axes.given(locals())
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
-    from lbench.lengths import parse_length
     from lbench.results import Writer
     from lbench.runner import Sweep
 
     if rows_of is not None:
-        _report(list(results.read(rows_of).rows.values()), rows_of)
+        if suite or device or resume:
+            raise UsageError(
+                "--of measures nothing; it takes no suite, --device or --resume, but axes and --out"
+            )
+        _report(_chosen(rows_of, given), rows_of, out or rows_of / "figures")
         return
+    given["seq"] = [start]
     lengths = parse_length(start), parse_length(largest)
     if lengths[0] > lengths[1]:
         raise UsageError(f"--start {start} is longer than --largest {largest}")
@@ -79,17 +86,45 @@ def command(
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device, make_worker)
     folders.check_environment(earlier, found, other_environment)
-    chosen = _hasty(axes.chosen(suite, given, found.kind), cell_timeout)
+    hasty = _hasty(axes.chosen(suite, given, found.kind), cell_timeout)
     sweep = Sweep(
-        suite=chosen,
-        cases=chosen.cases(found.kind),
+        suite=hasty,
+        cases=hasty.cases(found.kind),
         device=found,
         writer=Writer(out or folders.new("frontier")),
         earlier=earlier,
         make_worker=make_worker,
     )
     _search(sweep, lengths, resolution)
-    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], sweep.writer.folder)
+    folder = sweep.writer.folder
+    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], folder, folder / "figures")
+
+
+def _chosen(folder: Path, given: dict[str, Any]) -> list[Row]:
+    """The rows of a folder that the axes take, of settings over more than one length.
+
+    UsageError for a value that no row has.
+    """
+    from lbench import results
+    from lbench.errors import unknown
+    from lbench.frontier import over_lengths
+    from lbench.lengths import format_length
+    from lbench.report.choices import load, select
+
+    frame = select(load([folder]), given.pop("backend", ()), given.pop("pass", ()))
+    for axis, wanted in given.items():
+        whole = frame[axis].dtype.kind == "i"
+        has = frame[axis].map(format_length if whole else str)
+        wanted = [format_length(parse_length(value)) if whole and value != "0" else value for value in wanted]
+        for value in wanted:
+            if value not in set(has):
+                raise unknown(f"{axis} in these results", value, has)
+        frame = frame[has.isin(wanted)]
+    keys = set(frame["key"])
+    rows = over_lengths(row for row in results.read(folder).rows.values() if row.case.key in keys)
+    if not rows:
+        raise UsageError(f"{folder} has no such setting with two lengths or more, which a frontier needs")
+    return rows
 
 
 def _hasty(suite: Suite, cell_timeout: float | None) -> Suite:
@@ -129,7 +164,7 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
                 for row in search(case, measure, start=lengths[0], largest=largest, resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
                     name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
-                    print(f"{name}: {row.verdict}{told}", file=sys.stderr, flush=True)
+                    terminal.tell(f"{name}: {row.verdict}{told}", sys.stderr, indent="  ")
     except KeyboardInterrupt:
         folder = sweep.writer.folder
         print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
@@ -143,7 +178,7 @@ def _most(case: Case) -> int:
     return (models.of_case(case).max_length if case.model else 0) or LARGEST
 
 
-def _report(rows: list[Row], folder: Path) -> None:
+def _report(rows: list[Row], folder: Path, figures: Path) -> None:
     from lbench.frontier import frontiers
     from lbench.plot.frontier import draw_frontiers
     from lbench.report.frontier import to_text
@@ -151,7 +186,7 @@ def _report(rows: list[Row], folder: Path) -> None:
     found = frontiers(rows)
     if not found:
         raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
-    print(to_text(found), end="")
-    for path in draw_frontiers(found, folder / "figures"):
+    print(to_text(found, terminal.columns()), end="")
+    for path in draw_frontiers(found, figures):
         print(f"figure: {path}", file=sys.stderr)
     print(f"rows: {folder}", file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lbench.errors import UsageError
+from lbench.terminal import counted
 
 if TYPE_CHECKING:
     from lbench.device import Device
@@ -43,7 +44,10 @@ class Further:
             if found is None:
                 found = self._probe(side)
             left = format_duration(max(end - time.monotonic(), 0.0))
-            print(f"lbench: {len(chosen)} cases are open, one more process ({left} left)", file=sys.stderr)
+            print(
+                f"lbench: {counted(len(chosen), 'open case')}, one more process ({left} left)",
+                file=sys.stderr,
+            )
             started = time.monotonic()
             self._measure(found, side, chosen)
             side = read()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbench import terminal
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -42,20 +43,20 @@ def command(
         _print(one)
     if case is None:
         longest = max(len(one.points) for one in found)
-        print(f"{len(found)} cases, up to {longest} processes each: {len(shown)} with a step")
+        processes = terminal.counted(longest, "process")
+        print(f"{terminal.counted(len(found), 'case')}, up to {processes} each: {len(shown)} with a step")
 
 
 def _print(one: History) -> None:
     """The processes, one a line, with the steps between them."""
-    print(f"{one.key} on {one.machine}")
+    terminal.tell(f"{one.key} on {one.machine}", indent="  ")
     steps = {step.index: step for step in one.steps}
     for index, point in enumerate(one.points):
         if index in steps:
             step = steps[index]
-            print(
-                f"  step: {step.ratio:.3f} times ({step.low:.3f} to {step.high:.3f}) at {step.after.commit}, "
-                f"after {step.before.commit}"
-            )
+            ratio = f"{step.ratio:.3f} times ({step.low:.3f} to {step.high:.3f})"
+            told = f"step: {ratio} at {step.after.commit}, after {step.before.commit}"
+            terminal.tell(told, first="  ", indent=" " * 4)
         print(f"  {point.started_at}  {point.commit:<20}  {point.time_ms:.4g} ms")
     if not one.steps:
         print("  no step")

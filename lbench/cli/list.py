@@ -14,9 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from lbench.errors import unknown
+from lbench.errors import UsageError, unknown
 
 KINDS = ("backends", "suites", "mechanisms", "models")
+ELSEWHERE = {
+    "claims": "lbench claims list",
+    "baselines": "lbench baseline list",
+    "cases": "lbench run --dry-run",
+    "rows": "lbench show FOLDER",
+    "results": "lbench show FOLDER",
+    "packages": "lbench doctor",
+}
+"""Where other commands list what is theirs."""
 WIDTHS = (25, 10, 14, 8)
 """Columns of the table of backends, before the last."""
 NARROW = 80
@@ -33,6 +42,8 @@ def command(
     ] = None,
 ) -> None:
     """List backends with their limits, suites, mechanisms or models."""
+    if what in ELSEWHERE:
+        raise UsageError(f"`lbench list` has no {what}; see `{ELSEWHERE[what]}`")
     if what not in KINDS:
         raise unknown("list", what, KINDS)
     if what == "models":
@@ -143,6 +154,9 @@ def _columns(cells: tuple[str, ...]) -> Iterator[str]:
         inside = " " * 4
         yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=inside, subsequent_indent=inside)
         return
+    if len(cells[0]) > WIDTHS[0]:  # a name that is too long has a line of its own
+        yield cells[0]
+        cells = ("", *cells[1:])
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
     width = max(shutil.get_terminal_size().columns - indent, 19)
@@ -187,11 +201,17 @@ def _suite_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _mechanism_lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    from lbench.cli.new import DIMS
+
     for record in records:
         yield f"{record['name']}: {record['title']}"
         yield from _paragraph("  " + record["formula"], indent=2)
+        taken = {**record["tensors"], **record["constants"]}
+        shapes = [f"{tensor} [{','.join(dims)}]" for tensor, dims in taken.items()]
+        yield from _paragraph("  tensors: " + " ".join(shapes), indent=11)
         yield from _paragraph("  backends: " + ", ".join(record["backends"]), indent=12)
         yield ""
+    yield from _paragraph("tensors: " + ", ".join(f"{letter} {told}" for letter, told in DIMS.items()), 0)
 
 
 def _paragraph(text: str, indent: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import lbench
+from lbench import terminal
 from lbench.cli import (
     advise,
     baseline,
@@ -150,5 +151,5 @@ def _run(arguments: list[str]) -> None:
 
 
 def _say(error: UsageError) -> int:
-    print(f"lbench: {error}", file=sys.stderr)
+    terminal.tell(f"lbench: {error}", sys.stderr)
     return 2

@@ -78,7 +78,8 @@ def backend_command(
 Test it as it is, by its function:
   lbench verify {named} --seq 64,100 --heads 2 --head-dim 16 --dtype fp32
   lbench run {named} --seq 1k..4k
-To give it its name, either put it into lbench/backends/ of a checkout, or into a package that declares
+To give it its name, either put it into lbench/backends/ of a checkout,
+or into a package that declares
   [project.entry-points."lbench.backends"]
   {name} = "your_package.{name}:BACKEND"
 and then: lbench verify --backend {name} --seq 1k..16k""")

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lbench import interrupt
+from lbench import interrupt, terminal
 from lbench.cli import listener
 from lbench.lengths import format_length
 
@@ -43,21 +43,23 @@ def show(sweep: Sweep, quiet: bool = False) -> Counter[str]:
         _head(sweep, console)
     with listener.not_needed(), interrupt.held_back():
         for warning in sweep.look():
-            console.print(f"! {warning}", highlight=False, style="yellow", soft_wrap=True)
+            _say(f"! {warning}", console, "yellow")
         counts = _run(sweep, console, quiet)
     _list_failures(sweep)
     for line in _closing(sweep) if counts and not quiet else ():
-        console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
+        _say(line, console, "dim")
     return counts
 
 
 def _head(sweep: Sweep, console: Console) -> None:
     device = sweep.device
-    console.print(
-        f"{sweep.suite.name}: {len(sweep.todo)} of {len(sweep.cases)} cases to do on {device.name} "
-        f"(copy bandwidth {device.copy_bandwidth_gb_s:,.0f} GB/s)",
-        highlight=False,
-    )
+    told = f"{sweep.suite.name}: {len(sweep.todo)} of {len(sweep.cases)} cases to do on {device.name}"
+    _say(f"{told} (copy bandwidth {device.copy_bandwidth_gb_s:,.0f} GB/s)", console)
+
+
+def _say(text: str, console: Console, style: str = "") -> None:
+    lines = "\n".join(terminal.wrapped(text, sys.stderr, indent="  "))
+    console.print(lines, highlight=False, markup=False, style=style, soft_wrap=True)
 
 
 def _run(sweep: Sweep, console: Console, quiet: bool) -> Counter[str]:
@@ -65,18 +67,23 @@ def _run(sweep: Sweep, console: Console, quiet: bool) -> Counter[str]:
         return Counter(row.verdict for row in sweep.measure())
     counts = _live(sweep, console) if console.is_terminal else _plain(sweep)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "nothing to do"
-    console.print(told, highlight=False)
+    _say(told, console)
     return counts
 
 
 def _closing(sweep: Sweep) -> list[str]:
     """What the doubts advise, what noise alone did, and where the time went."""
     from lbench.doubts import advice
+    from lbench.replay import is_replay
     from lbench.report.breakdown import breakdown
     from lbench.rotation import noise_floor
 
     rows = [row for row in sweep.rows.values() if row.run == sweep.run]
-    lines = [*advice(row.doubts for row in rows), noise_floor(rows), breakdown(sweep.spent)]
+    lines = [*advice(row.doubts for row in rows), noise_floor(rows)]
+    if is_replay(sweep.device.device):
+        lines.append("replayed: times are those of the kept rows, so no account is given of where time went")
+    else:
+        lines.append(breakdown(sweep.spent))
     return [line for line in lines if line]
 
 
@@ -90,7 +97,8 @@ def _list_failures(sweep: Sweep) -> None:
         if (row := sweep.rows.get(case.key)) is not None
     ]
     for told, command in failures(rows, every=True):
-        print(f"{told}\n    {command}", file=sys.stderr)
+        terminal.tell(told, sys.stderr, indent="  ")
+        print(f"    {command}", file=sys.stderr)
 
 
 def summary(row: Row) -> str:
@@ -121,7 +129,7 @@ def _plain(sweep: Sweep) -> Counter[str]:
     view = View(total=len(sweep.todo))
     for row in sweep.measure():
         view.finish(row)
-        print(view.told(row, view.counts.total()), file=sys.stderr, flush=True)
+        terminal.tell(view.told(row, view.counts.total()), sys.stderr, indent="  ")
     return view.counts
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lbench.terminal import counted
+
 
 def command(
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
@@ -32,4 +34,4 @@ def command(
     content = files.make(sources, kind)
     files.write(content, path)
     count = sum(len(source.rows) for source in sources)
-    print(f"{count} rows, {len(content) / 1e6:.1f} MB: {path}")
+    print(f"{counted(count, 'row')}, {len(content) / 1e6:.1f} MB: {path}")

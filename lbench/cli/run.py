@@ -13,6 +13,7 @@ import typer
 
 from lbench.cli import axes, folders
 from lbench.errors import UsageError
+from lbench.terminal import counted
 
 if TYPE_CHECKING:
     from lbench.case import Case
@@ -141,7 +142,7 @@ def _carry_out(sweep: Sweep, folder: Path, plot: bool, quiet: bool) -> None:
     try:
         show(sweep, quiet)
     except KeyboardInterrupt:
-        kept = f"{len(sweep.rows)} rows are kept in {folder}"
+        kept = f"{counted(len(sweep.rows), 'row')} kept in {folder}"
         print(
             f"\ninterrupted; {kept}: the same command with --out {folder} --resume goes on", file=sys.stderr
         )

@@ -6,12 +6,13 @@ import dataclasses
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli import axes
 from lbench.errors import UsageError
 
@@ -25,7 +26,10 @@ FAILED = frozenset({"wrong", "failed", "crashed", "timeout"})
 """Verdicts that make the exit code 1."""
 NOTHING_VERIFIED = 3
 HEAD = ("backend", "pass", "batch", "length", "dtype", "verdict", "error", "of limit", "twice", "")
-WIDTHS = (28, 6, 5, 6, 5, 13, 8, 8, 6, 0)
+WIDTHS = (28, 6, 5, 6, 5, 13, 8, 8, 7, 0)
+"""Columns where there is room for all."""
+NARROW = (7, 7, 8, 7)
+"""Columns where there is not, from the verdict on; those before it are as wide as what stands in them."""
 
 
 def command(
@@ -153,19 +157,43 @@ def _show(sweep: Sweep) -> Counter[str]:
     from lbench import interrupt
 
     counts: Counter[str] = Counter()
-    _print(HEAD)
+    widths = _widths(map(_case, sweep.cases))
+    _print(HEAD, widths)
     with interrupt.held_back():
         for row in sweep.measure():
             counts[row.verdict] += 1
-            _print((*_case(row.case), row.verdict, *_figures(row), _told(row)))
+            _print((*_case(row.case), row.verdict, *_figures(row), _told(row)), widths)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     print(told, file=sys.stderr)
     return counts
 
 
-def _print(words: tuple[str, ...]) -> None:
-    padded = (word.ljust(width) for word, width in zip(words, WIDTHS, strict=True))
-    print("  ".join(padded).rstrip(), flush=True)
+def _widths(cases: Iterable[tuple[str, ...]]) -> tuple[int, ...]:
+    """Columns that fit the terminal; a longer name has a line of its own."""
+    room = terminal.columns()
+    if sum(WIDTHS) + 2 * len(WIDTHS) <= room:
+        return WIDTHS
+    known = [max(map(len, column)) for column in zip(HEAD[:5], *cases, strict=True)]
+    rest = (*known[1:], *NARROW)
+    return (max(min(known[0], room - sum(rest) - len(rest)), 0), *rest, 0)
+
+
+def _print(words: tuple[str, ...], widths: tuple[int, ...]) -> None:
+    """One line where there is room; what is told of a case goes on below where there is none."""
+    *cells, told = words
+    gap = "  " if widths == WIDTHS else " "
+    if gap == " " and set(cells[-3:]) == {"-"}:
+        del cells[-3:]
+    if gap == " " and len(cells[0]) > widths[0]:
+        print(cells[0])
+        cells[0] = ""
+    line = gap.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+    beside = f"{line}{gap}{told}".rstrip()
+    if len(beside) <= terminal.columns():
+        print(beside, flush=True)
+        return
+    print(line.rstrip())
+    terminal.tell(told, first="    ", indent="    ")
 
 
 def _case(case: Case) -> tuple[str, ...]:

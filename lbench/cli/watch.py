@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbench import terminal
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,7 +42,7 @@ def command(
         _live(view, follower, console, interval)
     else:
         for number, row in enumerate(earlier[-RECENT:], start=max(len(earlier) - RECENT, 0) + 1):
-            print(view.told(row, number), flush=True)
+            terminal.tell(view.told(row, number), indent="  ")
         _plain(view, follower, interval)
     told = ", ".join(f"{count} {verdict}" for verdict, count in view.counts.most_common()) or "no rows"
     ended = "ended" if "spent" in follower.newest_run() else "not running"
@@ -61,7 +63,7 @@ def _plain(view: View, follower: Follower, interval_s: float) -> None:
         for row in follower.new_rows():
             view.finish(row)
             _learn(view, follower)
-            print(view.told(row, view.counts.total()), flush=True)
+            terminal.tell(view.told(row, view.counts.total()), indent="  ")
         if not running:
             return
         time.sleep(interval_s)

@@ -13,6 +13,7 @@ from lbench.gates.processes import Side, log_time
 from lbench.gates.regression import held_edge
 from lbench.gates.sessions import Layout, share_of
 from lbench.ratios import percent
+from lbench.terminal import counted
 
 APART = 5.0
 """A process so many standard deviations of the others from them: disturbed, or the machine has two states."""
@@ -46,7 +47,7 @@ class Noise:
         held = f"holds a margin of {percent(self.held)}"
         if self.held > self.margin:
             held += f", not {percent(self.margin)}: more processes narrow it"
-        told = f"  {self.key}: {self.processes} processes, spread {percent(self.spread)}, {held}"
+        told = f"  {self.key}: {counted(self.processes, 'process')}, spread {percent(self.spread)}, {held}"
         return f"{told}; {self.apart}" if self.apart else told
 
 

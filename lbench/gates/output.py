@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from lbench import terminal
 from lbench.errors import UsageError
 from lbench.gates.junit import junit_xml
 from lbench.gates.markdown import markdown_comment
@@ -26,12 +27,13 @@ def show(report: Report, as_json: bool) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(report.headline, style=STYLES[report.outcome]))
+    wraps = console.is_terminal or terminal.columns() < terminal.ENDLESS
+    console.print(Text(report.headline, style=STYLES[report.outcome]), soft_wrap=not wraps)
     findings = _ordered(report)
     lines = [(Text(one.state, STYLES[one.outcome]), Text(f"{one.subject}: {one.reason}")) for one in findings]
     lines += [(Text("note"), Text(note)) for note in report.notes]
     lines.append((Text("rule", "dim"), Text(report.rule, "dim")))
-    if console.is_terminal:  # wrapped beside what they are; elsewhere a line each, for other programs
+    if wraps:  # wrapped beside what they are; elsewhere a line each, for other programs
         grid = Table.grid(padding=(0, 2))
         grid.add_column(justify="right", width=10)
         grid.add_column()

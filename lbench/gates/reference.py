@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lbench.errors import UsageError
 from lbench.gates import baselines
-from lbench.gates.processes import Side, holds_rows, places, read
+from lbench.gates.processes import Side, holds_rows, read
 from lbench.results import Row
 
 
@@ -21,9 +22,30 @@ def reference(
     folder = Path(given)
     if folder.is_dir() and (holds_rows(folder) or any(map(holds_rows, folder.iterdir()))):
         return read(folder, wanted), {}
-    if not baselines.is_name(given.partition("/")[0]):
-        places(folder)
+    name = given.partition("/")[0]
+    if not (baselines.is_name(name) and baselines.kept(store, name)):
+        _refuse(given, folder, store)
     one = baselines.find(store, given, new, across_machines)
     return one.side(one.current, wanted), {
         name: one.side(number, wanted) for name, number in one.older().items()
     }
+
+
+def _refuse(given: str, folder: Path, store: Path) -> None:
+    """UsageError for a path that is there, and for a name with a slash: it may be either."""
+    if folder.is_file():
+        raise UsageError(f"--baseline {given} is a file; give the folder that holds rows.jsonl")
+    if names := sorted({one.name for one in baselines.kept(folder)}):
+        raise UsageError(
+            f"--baseline {given} is a store of baselines, no folder with rows; "
+            f"give --store {given} --baseline {' or '.join(names)}"
+        )
+    if folder.is_dir():
+        raise UsageError(
+            f"--baseline {given} holds no rows.jsonl, nor does a folder in it; a store of baselines is given "
+            f"by --store"
+        )
+    if not baselines.is_name(given):
+        raise UsageError(
+            f"--baseline {given}: there is no such folder, and no baseline of that name in {store}"
+        )

@@ -21,25 +21,49 @@ from lbench.plot.style import FAINT, GRID, PT, RC, look
 from lbench.report.frontier import by_setting
 from lbench.report.wording import SHORT
 
+HIGHEST = 10.0
+"""Inches of a figure; what does not fit goes on in another."""
 BAR = 0.17
 """Inches from bar to bar."""
 HEADER = 0.42
 PANEL_TITLE = 0.24
+Panel = tuple[str, list[Frontier]]
 
 
 def draw_frontiers(found: Sequence[Frontier], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Writes `frontier.png` (and so on) into a folder; the paths."""
+    """Writes `frontier.png` (`frontier-2.png` and so on, where one would be too high) into a folder."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
+    contents: dict[str, bytes] = {}
     with matplotlib.rc_context(settings):
-        figure = figure_of(found)
-        contents = {f"frontier.{kind}": _bytes(figure, kind) for kind in formats}
+        for number, figure in enumerate(figures_of(found), start=1):
+            name = f"frontier-{number}" if number > 1 else "frontier"
+            contents |= {f"{name}.{kind}": _bytes(figure, kind) for kind in formats}
     return files.write(contents, folder)
 
 
-def figure_of(found: Sequence[Frontier]) -> Figure:
-    """The figure of all settings, one below the other."""
-    panels = by_setting(found)
-    height = HEADER + sum(PANEL_TITLE + BAR * len(group) + X_AXIS for _, group in panels)
+def figures_of(found: Sequence[Frontier]) -> list[Figure]:
+    """Figures of all settings, one below the other, none higher than can be read."""
+    return [_figure(panels, found) for panels in _shared_out(by_setting(found))]
+
+
+def _shared_out(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """The panels in their order, as many to a figure as fit; a higher one is cut."""
+    most = int((HIGHEST - HEADER - PANEL_TITLE - X_AXIS) / BAR)
+    cut = [(name, group[at : at + most]) for name, group in panels for at in range(0, len(group), most)]
+    figures: list[list[Panel]] = [[]]
+    for panel in cut:
+        if figures[-1] and _height([*figures[-1], panel]) > HIGHEST:
+            figures.append([])
+        figures[-1].append(panel)
+    return figures
+
+
+def _height(panels: Sequence[Panel]) -> float:
+    return HEADER + sum(PANEL_TITLE + BAR * len(group) + X_AXIS for _, group in panels)
+
+
+def _figure(panels: Sequence[Panel], found: Sequence[Frontier]) -> Figure:
+    height = _height(panels)
     figure = Figure(figsize=(WIDTH, height))
     add_text(
         figure, LEFT / 2, height - 0.2, "Longest sequence before the memory ends", size=PT + 2, weight="bold"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lbench.errors import UsageError, unknown
-from lbench.lengths import format_length, parse_length
+from lbench.lengths import format_length, parse_ends
 
 
 def load(folders: Sequence[Path]) -> pd.DataFrame:
@@ -52,6 +52,5 @@ def select(
 
 def lengths_within(text: str) -> Callable[[int], bool]:
     """Whether a length is one of a list, or within one of its ranges: `1k..64k` (all between), `3k,10k`."""
-    ends = [(part.partition("..")[0], part.rpartition("..")[2]) for part in text.split(",")]
-    ranges = [(parse_length(first), parse_length(last)) for first, last in ends]
+    ranges = [parse_ends(part) for part in text.split(",")]
     return lambda length: any(first <= length <= last for first, last in ranges)

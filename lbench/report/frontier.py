@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 
 from lbench.frontier import Frontier
 from lbench.lengths import format_length
 from lbench.prediction import gib
 from lbench.report.wording import MEANINGS, PASS_TITLES, rank, title
+from lbench.terminal import ENDLESS
+
+BELOW = " " * 6
 
 
 def setting(frontier: Frontier) -> str:
@@ -34,8 +38,11 @@ def ended(frontier: Frontier) -> str:
     return f"{MEANINGS.get(frontier.verdict, frontier.verdict)} at {format_length(frontier.beyond)}"
 
 
-def to_text(found: Sequence[Frontier]) -> str:
-    """A block a setting, a line a backend: mechanism, backend, longest length, its memory, what ended it."""
+def to_text(found: Sequence[Frontier], width: int = ENDLESS) -> str:
+    """A block a setting, a line a backend: mechanism, backend, longest length, its memory, what ended it.
+
+    What ended it goes on below where it has no room.
+    """
     blocks = []
     for name, group in by_setting(found):
         lines = [
@@ -44,8 +51,9 @@ def to_text(found: Sequence[Frontier]) -> str:
         ]
         head = ("mechanism", "backend", "longest", "memory", "ended by")
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        table = [_line(line, widths) for line in (head, *lines)]
-        blocks.append("\n".join([name[:1].upper() + name[1:], *table]) + "\n")
+        table = [text for line in (head, *lines) for text in _line(line, widths, width)]
+        title_lines = textwrap.wrap(name[:1].upper() + name[1:], width)
+        blocks.append("\n".join([*title_lines, *table]) + "\n")
     return "\n".join(blocks)
 
 
@@ -55,7 +63,10 @@ def _longest(frontier: Frontier) -> str:
     return ("" if frontier.beyond else ">= ") + format_length(frontier.longest)
 
 
-def _line(words: Sequence[str], widths: Sequence[int]) -> str:
+def _line(words: Sequence[str], widths: Sequence[int], width: int) -> list[str]:
     left = [word.ljust(width) for word, width in zip(words[:2], widths, strict=False)]
     right = [word.rjust(width) for word, width in zip(words[2:4], widths[2:4], strict=True)]
-    return "  " + "  ".join([*left, *right, words[4]])
+    first = "  " + "  ".join([*left, *right]) + "  "
+    if len(first) + len(words[4]) <= width:
+        return [first + words[4]]
+    return [first.rstrip(), *textwrap.wrap(words[4], width, initial_indent=BELOW, subsequent_indent=BELOW)]

@@ -7,11 +7,10 @@ import dataclasses
 import pandas as pd
 
 from lbench.case import DEVICES, MODEL_PASSES
-from lbench.errors import UsageError
 from lbench.report.conditions import Condition
 from lbench.report.failures import failures
 from lbench.report.model_conditions import by_size, model_conditions, of_one_size, steps_told
-from lbench.report.tables import Line, Table, better_of, has_value, lines_of
+from lbench.report.tables import Line, Table, better_of, has_value, lines_of, without
 from lbench.report.ties import ties
 from lbench.report.values import RELATIVE, Axis, axis, pick_reference, values
 from lbench.report.wording import rank, rate_title
@@ -44,7 +43,7 @@ def model_tables(frame: pd.DataFrame, metric: str = "", relative_to: str = "") -
         for condition in model_conditions(frame, pass_name)
     ]
     if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):
-        raise UsageError(f"no row has a {metric}; choose another --metric")
+        raise without(frame, metric or USUAL["train"], axis(metric or USUAL["train"], reference).title)
     return made
 
 

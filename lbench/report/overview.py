@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lbench.errors import UsageError
 from lbench.lengths import format_length
 from lbench.report.compared import compared_tables
 from lbench.report.crossovers import crossovers
@@ -13,6 +14,7 @@ from lbench.report.sources import Source
 from lbench.report.sparklines import bars_for, sparkline
 from lbench.report.summary import counts, fastest, in_words
 from lbench.report.tables import Cell, Line, Table, number
+from lbench.terminal import fold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +36,7 @@ def print_overview(source: Source, console: Console) -> None:
     console.print(Text(known.sentence))
     for line in known.advice:
         console.print(Text(f"doubt: {line}", style="yellow"))
-    for table in compared_tables(source.rows, "ns_per_token"):
+    for table in _compared(source, console):
         console.print()
         _print_table(table, console)
     found = failures(source.rows.to_dict("records"))
@@ -43,7 +45,17 @@ def print_overview(source: Source, console: Console) -> None:
         console.print(Text("failures", style="bold red"))
     for told, command in found:
         console.print(Text(_spoken(told, console)))
-        console.print(Text(f"    {_spoken(command, console)}", style="dim"))
+        console.print(Text(f"    {_spoken(command, console)}", style="dim"), soft_wrap=True)  # to be copied
+
+
+def _compared(source: Source, console: Console) -> list[Table]:
+    """The tables; none where no row was timed, as `lbench verify` times none, which is said."""
+    try:
+        return compared_tables(source.rows, "ns_per_token")
+    except UsageError as error:
+        for line in fold(_spoken(str(error), console), console.width):
+            console.print(line, markup=False, soft_wrap=True)
+        return []
 
 
 def _print_table(table: Table, console: Console) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from lbench.doubts import advice
 from lbench.lengths import format_length
 from lbench.report.tables import Line, Table
+from lbench.terminal import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Counts:
     def sentence(self) -> str:
         """All of it but the advice."""
         parts = [f"{count} {verdict.replace('_', ' ')}" for verdict, count in self.verdicts]
-        return f"{self.rows} rows: {', '.join(parts)}; {self.doubted} with a doubt"
+        return f"{counted(self.rows, 'row')}: {', '.join(parts)}; {self.doubted} with a doubt"
 
 
 def counts(frame: pd.DataFrame) -> Counts:

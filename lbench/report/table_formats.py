@@ -34,7 +34,8 @@ def print_rich(tables: Sequence[Table], console: Console) -> None:
         notes = [table.legend, "" if console.is_terminal else "*: best"]
         console.print(Text("; ".join(filter(None, notes)), style="dim"))
         for told, command in table.failures:
-            console.print(Text(f"{told}\n    {command}", style="dim"))
+            console.print(Text(told, style="dim"))
+            console.print(Text(f"    {command}", style="dim"), soft_wrap=True)  # to be copied
 
 
 def to_markdown(tables: Sequence[Table]) -> str:

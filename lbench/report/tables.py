@@ -121,8 +121,15 @@ def tables(frame: pd.DataFrame, metric: str = "time_ms", relative_to: str = "") 
     better = better_of(wanted)
     made = [_table(one, name, wanted, better) for one in conditions(frame) for name in one.passes]
     if (frame["verdict"] == "ok").any() and not any(has_value(table) for table in made):
-        raise UsageError(f"no row has a {metric} ({wanted.title}); choose another --metric")
+        raise without(frame, metric, wanted.title)
     return made
+
+
+def without(frame: pd.DataFrame, metric: str, title: str) -> UsageError:
+    """The error where no `ok` row has a metric; it names one that some have."""
+    other = next((name for name in ("time_ms", "error_rms", "peak_mib") if frame[name].notna().any()), "")
+    told = f"; `lbench table FOLDER --metric {other}` shows another quantity" if other else ""
+    return UsageError(f"no row has a {metric} ({title}){told}")
 
 
 def number(value: float) -> str:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbench.cli.columns import UNBOUNDED, fitted
+from lbench.cli.columns import fitted
+from lbench.terminal import ENDLESS
 
 Cli = Callable[..., tuple[int, str, str]]
 EXCERPT = Path(__file__).parents[1] / "gates" / "h100"
@@ -24,7 +25,7 @@ def test_nothing_is_cut_and_only_a_first_cell_is_wider(lines: list[tuple[str, ..
     made = list(fitted(lines, 1, width))
     assert all(len(line) <= width or line in {first for first, *_ in lines} for line in made)
     assert " ".join(made).split() == [word for line in lines for cell in line for word in cell.split()]
-    whole = list(fitted(lines, 1, UNBOUNDED))
+    whole = list(fitted(lines, 1, ENDLESS))
     assert len(whole) == len(lines)
     assert len(made) > len(lines) or made == whole
 

@@ -34,6 +34,15 @@ def test_list_shows_every_name_in_few_columns(
         assert re.search(rf"\b{re.escape(name)}\b", out), name
 
 
+def test_list_mechanisms_shows_every_tensor_that_a_function_is_called_with(cli: Cli) -> None:
+    blocks = cli("list", "mechanisms")[1].split("\n\n")
+    for name, block in zip(mechanisms.names(), blocks, strict=False):
+        spec = mechanisms.load(name)
+        told = block.partition("tensors: ")[2].partition("backends: ")[0]
+        assert re.findall(r"(\w+) \[", told) == [*spec.tensors, *spec.constants], name
+    assert "slopes [h]" in blocks[3]
+
+
 @pytest.mark.parametrize("what", NAMES)
 def test_list_json_is_json(cli: Cli, what: str) -> None:
     code, out, _ = cli("list", what, "--json")
@@ -214,3 +223,14 @@ def test_every_package_of_a_backend_is_one_the_doctor_knows() -> None:
     known = {name for package in PACKAGES for name in (package.name, package.extension, *package.modules)}
     wanted = {name for backend in map(backends.load, backends.names()) for name in backend.packages}
     assert wanted <= known
+
+
+def test_list_keeps_its_columns_whatever_a_name_is(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli("list")[1].partition("\n\n")[0].splitlines()
+    column = lines[0].index("passes")
+    names = [line for line in lines if line[:2] in ("+ ", "- ")]
+    assert len(names) == len(backends.names())
+    assert all(len(name) == 1 for line in names if (name := line[2:column].split()))
+    assert all(line[column - 1] == " " for line in names if len(line.split()) > 2)
+    assert all(line[:column].isspace() for line in lines[1:] if line.startswith("   "))

@@ -164,6 +164,7 @@ def test_a_budget_skips_what_does_not_fit_and_a_resume_takes_it_up(cli, tmp_path
         (("verify", "--seq", "1q"), "no whole number"),
         (("frontier", "--start", "4k", "--largest", "1k"), "longer than --largest"),
         (("frontier", "--of", "nowhere"), "holds no rows.jsonl"),
+        (("frontier", "--of", "nowhere", "--device", "cpu"), "--of measures nothing"),
         (("certificate", "nowhere"), "holds no rows.jsonl"),
     ],
 )
@@ -189,7 +190,7 @@ def test_the_frontier_of_real_allocations_that_fail(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lbench", "frontier", "--backend", f"{path}:hungry", "--pass", "fwd"]
     command += ["--mechanism", "softmax", "--heads", "1", "--head-dim", "16", "--dtype", "fp32"]
     command += ["--device", "cpu", "--start", "1k", "--largest", "16k", "--resolution", "0.5"]
-    command += ["--out", str(out)]
+    command += ["--cell-timeout", "600", "--out", str(out)]
     limit = 5 * 2**30
     ended = subprocess.run(
         command,
@@ -274,3 +275,39 @@ def test_a_model_that_cannot_be_is_one_line(cli, arguments: tuple[str, ...], sai
     assert (code, text) == (2, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+KEPT = Path(__file__).parents[2] / "results" / "headline-h100-2026-11-22"
+
+
+def test_the_frontier_of_kept_rows_takes_the_axes_and_leaves_the_folder_alone(cli, tmp_path: Path) -> None:
+    out, before = tmp_path / "out", sorted(KEPT.rglob("*"))
+    chosen = ("--backend", "softmax_eager,gla_eager", "--pass", "fwd", "--batch", "1", "--head-dim", "128")
+    code, stdout, stderr = cli("frontier", "--of", KEPT, *chosen, "--out", out)
+    assert code == 0, stderr
+    assert [path.name for path in out.iterdir()] == ["frontier.png"]
+    assert sorted(KEPT.rglob("*")) == before
+    assert len(stdout.splitlines()) == 1 + 1 + 2, "a setting, a head and the two backends"
+    assert "Softmax, eager torch" in stdout
+
+
+@pytest.mark.parametrize(
+    ("axis", "known"),
+    [("backend", "known: "), ("pass", "fwd"), ("mechanism", "softmax"), ("heads", "16"), ("dtype", "bf16")],
+)
+def test_the_frontier_of_kept_rows_refuses_what_they_have_not(cli, tmp_path, axis: str, known: str) -> None:
+    value = "3" if axis == "heads" else "nope"
+    code, stdout, stderr = cli("frontier", "--of", KEPT, f"--{axis}", value, "--out", tmp_path / "out")
+    assert (code, stdout) == (2, "")
+    assert f"unknown {axis} in these results '{value}'" in stderr
+    assert known in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_at_one_length_a_batch_are_no_frontier(cli, tmp_path: Path) -> None:
+    code, stdout, stderr = cli("frontier", "--of", KEPT, "--out", tmp_path / "out")
+    assert code == 0, stderr
+    assert "batch 256" not in stdout
+    code, _, stderr = cli("frontier", "--of", KEPT, "--batch", "256", "--out", tmp_path / "none")
+    assert code == 2
+    assert "two lengths or more" in stderr

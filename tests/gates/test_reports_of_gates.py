@@ -94,11 +94,12 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_lines_are_wrapped_in_a_terminal_and_whole_for_other_programs(
+def test_lines_are_wrapped_where_a_width_is_known_and_whole_for_other_programs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if terminal:
+        monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("NO_COLOR", "1")
     reason = "a long reason " * 12
     output.show(report("slower", "same", reason=reason.strip()), as_json=False)
