@@ -58,8 +58,10 @@ def _wrong_in_row(line: str, row: Row, kept: Results) -> Iterator[str]:
         yield "its key is not that of its case"
     if row.run not in kept.runs:
         yield f"its run {row.run} is not in runs/"
-    elif kept.runs[row.run].get("environment") not in kept.environments:
+    elif (environment := kept.environments.get(kept.runs[row.run].get("environment", ""))) is None:
         yield f"the environment of its run {row.run} is not in environments/"
+    elif _elsewhere(row, environment):
+        yield f"its case is one of {row.case.device}, its run was on {environment['device']}"
     if row.protocol and row.protocol not in kept.protocols:
         yield f"its protocol {row.protocol} is not in protocols/"
     if row.verdict == "ok":
@@ -71,6 +73,11 @@ def _wrong_in_row(line: str, row: Row, kept: Results) -> Iterator[str]:
         yield f"it is ok, but the error of {', '.join(over)} is over its limit"
     if any(not isinstance(size, int) or size < 0 for size in row.memory.values()):
         yield "its memory has a number that is no count of bytes"
+
+
+def _elsewhere(row: Row, environment: Mapping[str, Any]) -> bool:
+    """Whether a case of one device was measured on another; a replay answers for any."""
+    return "replay" not in environment and environment.get("device", row.case.device) != row.case.device
 
 
 def _over(error: Mapping[str, float], limit: Mapping[str, float]) -> bool:

@@ -11,7 +11,7 @@ from rows import make_row
 from lbench.results import Row, Writer, content_id, read
 from lbench.validate import problems
 
-H100, A100 = ({"gpu": name, "device": "cuda"} for name in ("H100", "A100"))
+H100, A100 = ({"gpu": name, "device": "cpu"} for name in ("H100", "A100"))
 
 
 def write(folder: Path, rows: list[Row], run: str = "r1", machine: dict = H100) -> Path:

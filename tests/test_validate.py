@@ -14,7 +14,7 @@ import lbench
 from lbench import export
 from lbench.results import Writer, content_id
 
-MACHINE = {"gpu": "a GPU", "device": "cuda"}
+MACHINE = {"gpu": "a GPU", "device": "cpu"}
 RESULTS = Path(__file__).parent.parent / "results"
 
 
@@ -99,6 +99,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (lambda folder: add(folder, limits={"o": {"rms": 1e-9, "block": 1.0}}), "error of o is over its limit"),
     (lambda folder: add(folder, verdict="crashed", times_ms=(), reason=""), "crashed without a reason"),
     (lambda folder: add(folder, memory={"inputs": -1}), "no count of bytes"),
+    (lambda folder: add(folder, case=make_row(device="cuda").case), "of cuda, its run was on cpu"),
 ]
 
 

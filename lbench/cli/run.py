@@ -92,6 +92,8 @@ def command(
     process = functools.partial(ProcessWorker, preload=not is_replay(device))
     make_worker = InProcessWorker if in_process else process
     found = probe(device or (one[1].device if one else None), make_worker)
+    if one:
+        axes.check_device(one[1], found)
     folders.check_environment(earlier, found, other_environment)
     base = one[0] if one else axes.chosen(suite, given, found.kind)
     chosen = limited(base, cell_timeout, case_budget)

@@ -95,6 +95,8 @@ def _sweep(
     one = suites.of_key(key) if key is not None else None
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device or (one[1].device if one else None), make_worker)
+    if one:
+        axes.check_device(one[1], found)
     chosen = one[0] if one else _chosen(suite, given, found.kind)
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)

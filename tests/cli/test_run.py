@@ -12,6 +12,8 @@ from lbench import results
 
 TINY = ("--heads", 2, "--head-dim", 16, "--device", "cpu", "--in-process", "--case-budget", 0.01)
 
+KEY = "lightning_eager,fwd,b1,t64,h2,d16,fp32,cuda"
+
 FUNCTIONS = '''
 """Functions of a user: right, wrong and broken."""
 import torch
@@ -269,6 +271,16 @@ def test_a_key_that_names_no_case(cli, arguments, message: str) -> None:
     code, _, stderr = cli("run", *arguments, "--in-process")
     assert code == 2
     assert message in stderr
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "profile"])
+def test_a_case_is_not_measured_on_another_device_than_its_own(cli, tmp_path: Path, command: str) -> None:
+    named = (KEY,) if command == "profile" else ("--case", KEY)
+    out = tmp_path / "out"
+    code, _, stderr = cli(command, *named, "--device", "cpu", "--out", out, "--in-process")
+    assert code == 2
+    assert "is one of cuda, the device is cpu; a case of this device has cpu in its key" in stderr
+    assert not out.exists()
 
 
 def test_a_quiet_run_prints_its_folder_and_what_failed(cli, tmp_path: Path, mine: Path) -> None:
