@@ -132,7 +132,7 @@ def _write(out: Path, entries: Sequence[Entry], read: Sequence[Results], told: l
     runs = {name: runs[name] for name in {row.run for row in rows} & runs.keys()}
     environments = {str(run.get("environment")) for run in runs.values()}
     protocols = {row.protocol for row in rows}
-    writer = Writer(out)
+    writer = Writer(out, then=f"remove {quote(str(out))} and give the same command again", new=True)
     try:
         for name, run in runs.items():
             writer.document("runs", name, run)

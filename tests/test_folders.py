@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -186,6 +190,23 @@ def test_of_a_folder_without_rows_there_is_no_part(cli, tmp_path: Path) -> None:
         code, _, stderr = cli("filter", empty, *options, "-o", tmp_path / "b")
         assert code == 2
         assert "holds no rows; let `lbench run` finish a case first" in stderr
+
+
+@pytest.mark.parametrize("command", ["merge", "filter"])
+def test_what_to_do_on_a_full_disk_is_what_works(tmp_path: Path, command: str) -> None:
+    whole, out = write(tmp_path / "a", [make_row()]), tmp_path / "a part"
+    lbench = (sys.executable, "-m", "lbench", command, whole, "--out", out)
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *map(str, lbench)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"make room, then remove '{out}' and give the same command again" in done.stderr
+    shutil.rmtree(out)
+    assert subprocess.run(lbench, check=False, capture_output=True).returncode == 0
 
 
 def test_bad_choices_are_one_line(cli, tmp_path: Path) -> None:
