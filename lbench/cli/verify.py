@@ -104,7 +104,7 @@ def _sweep(
         suite=chosen,
         cases=[one[1]] if one else chosen.cases(found.kind),
         device=found,
-        writer=Writer(folder),
+        writer=Writer(folder, then="the same command with another --out", new=True),
         make_worker=make_worker,
         verify_only=True,
     )
