@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench.cli.folders import counted
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ def save_command(
     from lbench.gates import baselines
     from lbench.gates.evidence import LEAST_PROCESSES
 
-    made, number = baselines.save(store, name, results, add)
+    made, number, has_more = baselines.save(store, name, results, add)
     fewest = min(_processes(made, number).values())
-    print(f"{made.folder / str(number)}: {fewest} processes{_told(made, number)}")
+    print(f"{made.folder / str(number)}: {counted(fewest, 'process')}{_told(made, number)}")
+    if not has_more:
+        print("nothing was added: these processes are there already")
     if fewest < LEAST_PROCESSES:
         print(f"a gate needs {LEAST_PROCESSES}: run again, over more than one session, then `save --add`")
 
@@ -60,7 +63,7 @@ def list_command(store: Store = HERE, as_json: AsJson = False) -> None:
     for one in found:
         fewest = min(_processes(one, one.current).values())
         of = f"generation {one.current} of {len(one.generations)}"
-        print(f"{one.name}/{one.machine}: {of}, {fewest} processes")
+        print(f"{one.name}/{one.machine}: {of}, {counted(fewest, 'process')}")
 
 
 @app.command("show")
@@ -83,7 +86,8 @@ def show_command(
     for field, value in one.fingerprint.items():
         print(f"  {field}: {value}")
     for number in one.generations:
-        print(f"generation {number}: {min(_processes(one, number).values())} processes{_told(one, number)}")
+        fewest = min(_processes(one, number).values())
+        print(f"generation {number}: {counted(fewest, 'process')}{_told(one, number)}")
     for case in cases:
         print(case.line)
 
@@ -110,9 +114,10 @@ def promote_command(
     from lbench.gates.regression import Options
 
     one = _one(store, name, machine)
-    number = generation or one.generations[-1]
+    number = one.generations[-1] if generation is None else generation
     if number not in one.generations:
-        raise UsageError(f"{one.name} has no generation {number}; there are {one.generations}")
+        there = ", ".join(map(str, one.generations))
+        raise UsageError(f"{one.name} has no generation {number}; it has {there}")
     fewest = min(_processes(one, number).values())
     if fewest < LEAST_PROCESSES:
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lbench.cli.folders import counted
 from lbench.cli.lists import split_formats
 from lbench.errors import UsageError
 
@@ -32,4 +33,4 @@ def command(
         sys.stdout.write(str(content))
     else:
         export.write(content, out)
-        print(f"{len(frame)} rows: {out}")
+        print(f"{counted(len(frame), 'row')}: {out}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbench.cli import axes
+from lbench.cli.folders import counted
 from lbench.cli.lists import split_names
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def command(
     written = folders.cut(results, out, _wanted(results, names, seq))
     for line in written.told:
         print(f"lbench: {line}", file=sys.stderr)
-    print(f"{written.cases} cases: {written.folder}")
+    print(f"{counted(written.cases, 'case')}: {written.folder}")
 
 
 def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Callable[[Row], bool]:

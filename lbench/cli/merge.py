@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lbench.cli.folders import counted
+
 
 def command(
     results: Annotated[list[Path], typer.Argument(help="Result folders.", show_default=False)],
@@ -25,4 +27,4 @@ def command(
     written = folders.merge(results, out, newest)
     for line in written.told:
         print(f"lbench: {line}", file=sys.stderr)
-    print(f"{written.cases} cases: {written.folder}")
+    print(f"{counted(written.cases, 'case')}: {written.folder}")
