@@ -259,9 +259,12 @@ def test_no_damage_ends_in_a_traceback(whole: Path, data: st.DataObject) -> None
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         damage(data.draw(st.sampled_from(paths), label="file"), data)
         for command in (("validate",), ("table",), ("show",), ("export",), ("export", "--format", "json")):
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                with contextlib.suppress(SystemExit):
-                    main([command[0], str(folder), *command[1:]])
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+                contextlib.suppress(SystemExit),
+            ):
+                main([command[0], str(folder), *command[1:]])
 
 
 def test_no_folder_is_a_usage_error(cli, tmp_path: Path) -> None:
