@@ -11,15 +11,20 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lbench import frame, results
 from lbench.metrics import METRICS
 from lbench.results import Results, Row, content_id
+
+if TYPE_CHECKING:
+    from lbench.report.tables import Table
+
+    Maker = Callable[[pd.DataFrame, str, str], list[Table]]
 
 HEADS = ("| mechanism |", "| model |")
 """How the first line of a table begins."""
@@ -221,8 +226,13 @@ def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
         named = ["speed relative to"] if metric == RELATIVE else [axis(metric).title, *model_titles(metric)]
         return any(escape_markdown(title) in heading for title in named for heading in headings)
 
-    models = rows[of_models(rows)]
-    makers = [(tables, rows), *([(model_tables, models)] if len(models) else [])]
+    models = of_models(rows)
+    parts: list[tuple[Maker, pd.DataFrame]] = [
+        (tables, rows[~models]),
+        (model_tables, rows[models]),
+        (_size_tables, rows[models]),
+    ]
+    makers = [(make, part) for make, part in parts if len(part)]
     known = sorted(set(rows["backend"]))
     told = [
         name for name in known if any(escape_markdown(full_title(name)) in heading for heading in headings)
@@ -234,6 +244,14 @@ def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
                 yield to_markdown(make(part, metric, reference))
             except UsageError:
                 continue  # no row has it
+
+
+def _size_tables(rows: pd.DataFrame, metric: str, _: str) -> list[Table]:
+    """Those that a report shows of models, which are of no relative speed."""
+    from lbench.report.model_tables import size_tables
+    from lbench.report.values import RELATIVE
+
+    return [] if metric == RELATIVE else size_tables(rows, metric)
 
 
 def _blocks(text: str) -> dict[str, list[str]]:
