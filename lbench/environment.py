@@ -51,7 +51,8 @@ def choose_device(asked: str | None) -> str:
         raise UsageError(f"device {asked!r}; allowed are cpu, cuda, cuda:N and replay:FOLDER")
     if not torch.cuda.is_available():
         why = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no NVIDIA GPU"
-        raise UsageError(f"device {asked!r}: {why}; use --device cpu, or see `lbench doctor`")
+        todo = "use --device cpu (and cpu in the key of a --case), or see `lbench doctor`"
+        raise UsageError(f"device {asked!r}: {why}; {todo}")
     if int(index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {asked!r}; there are {torch.cuda.device_count()}, counted from cuda:0")
     return f"cuda:{int(index or 0)}"

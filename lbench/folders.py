@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lbench import results
@@ -40,20 +42,55 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     if not newest:
         _refuse_two_machines(twice, read)
     told += [f"{key} is in {count} folders; the newest row stands" for key, count in twice.items()]
-    # A line that two folders share is one measurement; sorting by time keeps the order within a folder.
-    entries = dict(entry for one in kept for entry in one)
-    ordered = sorted(entries.items(), key=lambda entry: entry[1].started_at)
-    return _write(out, ordered, read, told)
+    return _write(out, _in_order(kept), read, told)
+
+
+def _in_order(kept: Sequence[Sequence[Entry]]) -> list[Entry]:
+    """The entries of all folders, the older first, each folder's in its own order: clocks may be set back.
+
+    A line that folders share is one measurement, and comes once.
+    """
+    left = [deque(_last_of_each(entries)) for entries in kept]
+    holders = Counter(line for entries in left for line, _ in entries)
+    ordered: list[Entry] = []
+    while left := [entries for entries in left if entries]:
+        heads = Counter(entries[0][0] for entries in left)
+        # A line that is not the first in all its folders waits there; none is where orders contradict.
+        free = [entries[0] for entries in left if heads[entries[0][0]] == holders[entries[0][0]]]
+        chosen = min(free or [entries[0] for entries in left], key=lambda entry: entry[1].started_at)
+        ordered.append(chosen)
+        for entries in left:
+            if entries[0][0] == chosen[0]:
+                entries.popleft()
+        holders[chosen[0]] -= heads[chosen[0]]
+    return list(_last_of_each(ordered))
+
+
+def _last_of_each(entries: Sequence[Entry]) -> Iterable[Entry]:
+    """Of lines that are written twice the later, which is the one that stands."""
+    return reversed(dict(reversed(entries)).items())
 
 
 def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
-    """Copies the wanted rows into a new folder. UsageError where it exists or no row is wanted."""
+    """Copies the rows that stand and are wanted into a new folder, with the older rows of their cases.
+
+    UsageError where it exists or no row is wanted.
+    """
     _refuse_existing(out)
     told: list[str] = []
-    entries = [entry for entry in results.entries(folder, told) if wanted(entry[1])]
+    entries = list(results.entries(folder, told))
     if not entries:
-        raise UsageError(f"no row of {folder} is like that; `lbench export {folder}` shows what there is")
-    return _write(out, entries, [results.read(folder)], told)
+        raise UsageError(
+            f"{folder} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
+        )
+    standing = {row.case.key: row for _, row in entries}
+    chosen = {key for key, row in standing.items() if wanted(row)}
+    if not chosen:
+        raise UsageError(
+            f"no row that stands in {folder} is like that; `lbench export {quote(str(folder))}` shows them"
+        )
+    kept = [(line, row) for line, row in entries if row.case.key in chosen]
+    return _write(out, kept, [results.read(folder)], told)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -95,7 +132,7 @@ def _write(out: Path, entries: Sequence[Entry], read: Sequence[Results], told: l
     runs = {name: runs[name] for name in {row.run for row in rows} & runs.keys()}
     environments = {str(run.get("environment")) for run in runs.values()}
     protocols = {row.protocol for row in rows}
-    writer = Writer(out)
+    writer = Writer(out, then=f"remove {quote(str(out))} and give the same command again", new=True)
     try:
         for name, run in runs.items():
             writer.document("runs", name, run)

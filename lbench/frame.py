@@ -81,7 +81,7 @@ def _line(row: Row, result: Results) -> dict[str, Any]:
         "rounds_ms": tuple(round_medians(row.times_ms, row.rounds)) if row.rounds else None,
         "twin_rounds_ms": tuple(round_medians(**row.twin)) if row.twin else None,
         "key": case.key,
-        "reproduce": row.reproduce(run),
+        "reproduce": row.reproduce(run, "replay:FOLDER" if "replay" in environment else ""),
     }
 
 

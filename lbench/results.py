@@ -27,6 +27,22 @@ __all__ = ["FINAL", "VERDICTS", "Results", "Row", "Writer", "content_id", "entri
 
 KINDS = ("runs", "environments", "protocols")
 """Folders of documents; those of the last two are named by their content."""
+TEXT, NUMBER = str | None, int | float | None
+SHAPES: dict[str, dict[str, Any]] = {
+    "runs": {
+        "environment": str,
+        "started_at": str,
+        "cases": int,
+        "copy_bandwidth_gb_s": NUMBER,
+        "matrix_tflop_s": {"*": NUMBER},
+        "lbench_commit": TEXT,
+        "code_commit": TEXT,
+        "suite": {"name": TEXT, "cell_timeout_s": NUMBER, "constancy": {"*": NUMBER}, "stopping": {}},
+    },
+    "environments": dict.fromkeys(("device", "gpu", "cpu", "driver", "torch", "triton"), TEXT),
+    "protocols": {},
+}
+"""What readers take from documents: types by field, `*` for every other one."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +105,28 @@ def _documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text())
-            if content.pop("checksum", None) not in (None, checksum(content)):
+            if isinstance(content, dict) and content.pop("checksum", None) not in (None, checksum(content)):
                 raise ValueError("its checksum does not match")
-        except (OSError, ValueError, AttributeError) as error:
+            for strange in _misshapen(content, SHAPES[folder.name], "its content"):
+                raise ValueError(strange)
+        except (OSError, ValueError) as error:
             problems.append(f"{folder.name}/{path.name} is no document: {error}; it is left out")
         else:
             documents[path.stem] = content
     return documents
+
+
+def _misshapen(content: Any, shape: Any, name: str) -> Iterator[str]:
+    """What is not of the type that readers expect, in words."""
+    if not isinstance(shape, dict):
+        if not isinstance(content, shape):
+            yield f"{name} is {json.dumps(content)[:40]}"
+    elif not isinstance(content, dict):
+        yield f"{name} is no JSON object"
+    else:
+        for field_name, value in content.items():
+            if expected := shape.get(field_name, shape.get("*")):
+                yield from _misshapen(value, expected, f"its {field_name}")
 
 
 def content_id(content: dict[str, Any]) -> str:

@@ -94,12 +94,15 @@ class Row:
         if self.times_ms and self.verdict != "ok":
             raise ValueError(f"a row that is {self.verdict} has no times")
 
-    def reproduce(self, run: Mapping[str, Any]) -> str:
+    def reproduce(self, run: Mapping[str, Any], device: str = "") -> str:
         """The command that runs just this case; `run` is the document of the run that made the row.
 
-        One that took too long is given twice the time.
+        One that took too long is given twice the time. `device` is named where the key does not
+        say it all: of a replay.
         """
         command = f"lbench run --case {shlex.quote(self.case.key)}"
+        if device:
+            command += f" --device {shlex.quote(device)}"
         if self.verdict == "timeout" and (allowed_s := run.get("suite", {}).get("cell_timeout_s")):
             command += f" --cell-timeout {2 * allowed_s:g}"
         return command

@@ -7,18 +7,24 @@ the folder, and on request its figures, redrawn.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lbench import frame, results
 from lbench.metrics import METRICS
 from lbench.results import Results, Row, content_id
+
+if TYPE_CHECKING:
+    from lbench.report.tables import Table
+
+    Maker = Callable[[pd.DataFrame, str, str], list[Table]]
 
 HEADS = ("| mechanism |", "| model |")
 """How the first line of a table begins."""
@@ -58,8 +64,10 @@ def _wrong_in_row(line: str, row: Row, kept: Results) -> Iterator[str]:
         yield "its key is not that of its case"
     if row.run not in kept.runs:
         yield f"its run {row.run} is not in runs/"
-    elif kept.runs[row.run].get("environment") not in kept.environments:
+    elif (environment := kept.environments.get(kept.runs[row.run].get("environment", ""))) is None:
         yield f"the environment of its run {row.run} is not in environments/"
+    elif _elsewhere(row, environment):
+        yield f"its case is one of {row.case.device}, its run was on {environment['device']}"
     if row.protocol and row.protocol not in kept.protocols:
         yield f"its protocol {row.protocol} is not in protocols/"
     if row.verdict == "ok":
@@ -71,6 +79,11 @@ def _wrong_in_row(line: str, row: Row, kept: Results) -> Iterator[str]:
         yield f"it is ok, but the error of {', '.join(over)} is over its limit"
     if any(not isinstance(size, int) or size < 0 for size in row.memory.values()):
         yield "its memory has a number that is no count of bytes"
+
+
+def _elsewhere(row: Row, environment: Mapping[str, Any]) -> bool:
+    """Whether a case of one device was measured on another; a replay answers for any."""
+    return "replay" not in environment and environment.get("device", row.case.device) != row.case.device
 
 
 def _over(error: Mapping[str, float], limit: Mapping[str, float]) -> bool:
@@ -127,36 +140,56 @@ def _wrong_documents(kept: Results) -> Iterator[str]:
 def _wrong_exports(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
     computed = {line["key"]: line for line in rows.to_dict("records")} if not rows.empty else {}
     for path in sorted([*folder.rglob("*.csv"), *folder.rglob("*.json")]):
-        if path.parent.name in results.KINDS and path.parent.parent == folder:
+        if not path.is_file() or (path.parent.name in results.KINDS and path.parent.parent == folder):
             continue
-        for printed in _printed(path):
-            yield from _wrong_line(path.relative_to(folder), printed, computed)
+        where = path.relative_to(folder)
+        try:
+            printed = _printed(path)
+        except (OSError, ValueError, csv.Error) as error:
+            yield f"{where} cannot be read: {error}"
+            continue
+        for line in printed:
+            yield from _wrong_line(where, line, computed)
 
 
-def _printed(path: Path) -> list[dict[str, Any]]:
+def _printed(path: Path) -> list[Any]:
     """The lines of an export; none where the file is something else."""
-    try:
-        text = path.read_text()
-        lines = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines(True)))
-    except (OSError, ValueError):
-        return []
-    named = isinstance(lines, list) and lines and isinstance(lines[0], dict) and "key" in lines[0]
+    text = path.read_text(errors="replace")
+    lines = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines(True)))
+    named = isinstance(lines, list) and any(isinstance(line, dict) and "key" in line for line in lines)
     return lines if named else []
 
 
-def _wrong_line(where: Path, printed: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[str]:
-    key = printed["key"]
+def _wrong_line(where: Path, printed: Any, computed: Mapping[str, Any]) -> Iterator[str]:
+    key = printed.get("key") if isinstance(printed, dict) else None
+    if not isinstance(key, str):
+        yield f"{where}: a line has no key: {_short(printed)}"
+        return
     if key not in computed:
         yield f"{where}: {key} is not in the folder"
         return
-    for name in METRICS.keys() & printed.keys():
+    for name in [name for name in METRICS if name in printed]:
         given, again = _number(printed[name]), computed[key][name]
-        if not _same(given, again):
-            yield f"{where}: {key} has {name} {given:g}, its samples give {again:g}"
+        # JSON has neither NaN nor infinity: null stands for both.
+        same = (
+            not math.isfinite(again) if printed[name] is None else given is not None and _same(given, again)
+        )
+        if not same:
+            told = _short(printed[name]) if given is None else f"{given:g}"
+            yield f"{where}: {key} has {name} {told}, its samples give {again:g}"
 
 
-def _number(text: Any) -> float:
-    return math.nan if text in (None, "") else float(text)
+def _number(printed: Any) -> float | None:
+    """None where it is no number."""
+    try:
+        return math.nan if printed == "" else float(printed)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _same(one: float, other: float) -> bool:
@@ -172,7 +205,9 @@ def _wrong_tables(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
     made = dict(block for text in _every_table(rows, headings) for block in _blocks(text).items())
     for path, text in written.items():
         for heading, block in _blocks(text).items():
-            if heading in made and made[heading] != block:
+            if heading not in made:
+                yield f"{path.relative_to(folder)}: the table {heading} is none that these rows give"
+            elif made[heading] != block:
                 yield f"{path.relative_to(folder)}: the table {heading} is not what the samples give"
 
 
@@ -185,19 +220,38 @@ def _every_table(rows: pd.DataFrame, headings: Iterable[str]) -> Iterator[str]:
     from lbench.report.table_formats import escape_markdown, to_markdown
     from lbench.report.tables import tables
     from lbench.report.values import RELATIVE, axis
+    from lbench.report.wording import full_title
 
     def is_told(metric: str) -> bool:
         named = ["speed relative to"] if metric == RELATIVE else [axis(metric).title, *model_titles(metric)]
         return any(escape_markdown(title) in heading for title in named for heading in headings)
 
-    models = rows[of_models(rows)]
-    makers = [(tables, rows), *([(model_tables, models)] if len(models) else [])]
+    models = of_models(rows)
+    parts: list[tuple[Maker, pd.DataFrame]] = [
+        (tables, rows[~models]),
+        (model_tables, rows[models]),
+        (_size_tables, rows[models]),
+    ]
+    makers = [(make, part) for make, part in parts if len(part)]
+    known = sorted(set(rows["backend"]))
+    told = [
+        name for name in known if any(escape_markdown(full_title(name)) in heading for heading in headings)
+    ]
     for metric in filter(is_told, (*METRICS, RELATIVE)):
-        for make, part in makers:
+        references = told if metric == RELATIVE else [""]
+        for (make, part), reference in itertools.product(makers, references):
             try:
-                yield to_markdown(make(part, metric))
+                yield to_markdown(make(part, metric, reference))
             except UsageError:
                 continue  # no row has it
+
+
+def _size_tables(rows: pd.DataFrame, metric: str, _: str) -> list[Table]:
+    """Those that a report shows of models, which are of no relative speed."""
+    from lbench.report.model_tables import size_tables
+    from lbench.report.values import RELATIVE
+
+    return [] if metric == RELATIVE else size_tables(rows, metric)
 
 
 def _blocks(text: str) -> dict[str, list[str]]:

@@ -17,11 +17,13 @@ from lbench.row import Row, checksum
 class Writer:
     """Appends rows to a folder; every row is on the disk before the next case begins.
 
-    UsageError where the folder cannot be written to, or another process writes to it.
+    `then` is what a person is to do where the disk took no more, once there is room. UsageError where the
+    folder cannot be written to, or another process writes to it; with `new` where it holds anything already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, then: str = "the same command again", new: bool = False) -> None:
         self.folder = folder
+        self._then = then
         self._path = folder / "rows.jsonl"
         try:
             self._make_folder()
@@ -30,6 +32,8 @@ class Writer:
             # removed or became read-only is noticed at the next one.
             self._lock = self._path.open("rb")
             self._take_lock()
+            if new:
+                self._refuse_earlier()
             self._mend_end()
             _sync_folder(folder)
         except OSError as error:
@@ -52,15 +56,21 @@ class Writer:
         except OSError:
             pass  # a file system without locks
 
+    def _refuse_earlier(self) -> None:
+        """What another run wrote while this one made ready is not added to."""
+        if self._path.stat().st_size or any(path != self._path for path in self.folder.iterdir()):
+            self._lock.close()
+            raise UsageError(f"{self.folder} was written by another run meanwhile; choose another --out")
+
     def _mend_end(self) -> None:
-        """Cuts a torn last line off; a whole one that lacks its newline alone is given it."""
+        """Cuts a torn last line off; a whole one, of whatever schema, that lacks its newline is given it."""
         data = self._path.read_bytes()
         if not data or data.endswith(b"\n"):
             return
         start = data.rfind(b"\n") + 1
         try:
-            Row.from_line(data[start:].decode())
-        except (ValueError, KeyError, TypeError, AttributeError, UsageError):
+            json.loads(data[start:])
+        except ValueError:
             os.truncate(self._path, start)
         else:
             _append(self._path, b"\n")
@@ -102,7 +112,7 @@ class Writer:
     def _failed(self, error: OSError, what: str, line: str = "") -> WriteFailed:
         return WriteFailed(
             f"cannot write to {self.folder}: {error.strerror}; {what}, the rows before it are kept; "
-            f"make room, then the same command with --out {self.folder} --resume goes on",
+            f"make room, then {self._then}",
             line,
         )
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rows import make_row
 
+from lbench.folders import merge
 from lbench.results import Row, Writer, content_id, read
 from lbench.validate import problems
 
-H100, A100 = ({"gpu": name, "device": "cuda"} for name in ("H100", "A100"))
+H100, A100 = ({"gpu": name, "device": "cpu"} for name in ("H100", "A100"))
 
 
 def write(folder: Path, rows: list[Row], run: str = "r1", machine: dict = H100) -> Path:
@@ -110,6 +119,95 @@ def test_a_part_of_a_folder(cli, tmp_path: Path, options: tuple[str, ...], lengt
     assert [row.case.seq_len for row in part.rows.values() if row.case.pass_name == "fwd"] == lengths
     assert part.rows.items() <= read(whole).rows.items()
     assert not problems(tmp_path / "b")
+
+
+VERDICT = st.sampled_from(["ok", "wrong", "crashed"])
+
+
+@given(histories=st.lists(st.tuples(st.sampled_from([1, 2]), VERDICT, st.integers(0, 9)), min_size=1))
+def test_a_part_holds_rows_that_stand_with_their_history(histories: list[tuple[int, str, int]]) -> None:
+    """Whatever was measured again, and whenever a clock says it was."""
+    from lbench.folders import cut
+
+    rows = [at(make_row(verdict, seq_len=length), minute) for length, verdict, minute in histories]
+    with tempfile.TemporaryDirectory() as name:
+        whole = write(Path(name) / "a", rows)
+        standing = read(whole).rows
+        if not (wanted := {key: row for key, row in standing.items() if row.verdict == "ok"}):
+            return
+        cut(whole, Path(name) / "b", lambda row: row.verdict == "ok")
+        assert read(Path(name) / "b").rows == wanted
+        lines = (whole / "rows.jsonl").read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["key"] in wanted]
+        assert (Path(name) / "b" / "rows.jsonl").read_text().splitlines() == kept
+
+
+MINUTES = st.lists(st.integers(0, 9), max_size=5)
+
+
+@given(first=MINUTES, second=MINUTES, shared=st.integers(0, 5))
+def test_merging_keeps_the_order_of_each_folder(first: list[int], second: list[int], shared: int) -> None:
+    """Also where a clock was set back, and where one folder goes on from lines of the other."""
+
+    def rows(minutes: list[int], seed: int) -> list[Row]:
+        return [at(make_row("failed", seq_len=i + 1, seed=seed), m) for i, m in enumerate(minutes)]
+
+    one = rows(first, 1)
+    other = one[:shared] + rows(second, 2)
+    if not one or not other:
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folders = [write(Path(name) / "a", one), write(Path(name) / "b", other)]
+        merge(folders, Path(name) / "c")
+        lines = (Path(name) / "c" / "rows.jsonl").read_text().splitlines()
+        assert len(lines) == len(set(lines))
+        for folder in folders:
+            own = (folder / "rows.jsonl").read_text().splitlines()
+            assert [line for line in lines if line in own] == own
+
+
+def test_a_row_that_a_clock_set_back_made_look_older_still_stands(tmp_path: Path) -> None:
+    one = write(tmp_path / "a", [at(make_row(), 7), at(make_row("wrong"), 3)])
+    two = write(tmp_path / "b", [at(make_row(seq_len=2048), 5)], run="r2")
+    merge([one, two], tmp_path / "c")
+    assert read(tmp_path / "c").rows[make_row().case.key].verdict == "wrong"
+
+
+def test_runs_whose_rows_were_measured_again_are_known(cli, tmp_path: Path) -> None:
+    whole = write(tmp_path / "a", [make_row()])
+    write(whole, [make_row("wrong")], run="r2")
+    for options in (("--run", "r1"), ("--verdict", "ok")):
+        code, _, stderr = cli("filter", whole, *options, "-o", tmp_path / "b")
+        assert code == 2
+        assert "no row that stands" in stderr
+    assert cli("filter", whole, "--run", "r2", "-o", tmp_path / "b")[0] == 0
+    assert not problems(tmp_path / "b")
+
+
+def test_of_a_folder_without_rows_there_is_no_part(cli, tmp_path: Path) -> None:
+    empty = write(tmp_path / "a", [])
+    for options in ((), ("--verdict", "ok")):
+        code, _, stderr = cli("filter", empty, *options, "-o", tmp_path / "b")
+        assert code == 2
+        assert "holds no rows; let `lbench run` finish a case first" in stderr
+
+
+@pytest.mark.parametrize("command", ["merge", "filter"])
+def test_what_to_do_on_a_full_disk_is_what_works(cli, tmp_path: Path, command: str) -> None:
+    whole, out = write(tmp_path / "a", [make_row()]), tmp_path / "a part"
+    # Bytecode that is cut off by the limit would be there to stay.
+    lbench = (sys.executable, "-B", "-m", "lbench", command, whole, "--out", out)
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *map(str, lbench)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"make room, then remove '{out}' and give the same command again" in done.stderr
+    shutil.rmtree(out)
+    assert cli(*lbench[4:])[0] == 0
 
 
 def test_bad_choices_are_one_line(cli, tmp_path: Path) -> None:

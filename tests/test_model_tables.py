@@ -194,7 +194,10 @@ def test_the_command_prints_it_and_validate_recomputes_it(
     code, out, _ = cli("table", folder, "--pass", "train", "--format", "markdown")
     notes = folder / "NOTES.md"
     notes.write_text(out)
+    report = folder / "report.md"
+    assert cli("report", folder, "--format", "markdown", "--out", report)[0] == 0
     assert problems(folder) == []
+    report.unlink()
     notes.write_text(out.replace("| tnl-1b | Lightning", "| tnl-3b | Lightning", 1))
     assert any("is not what the samples give" in one for one in problems(folder))
     notes.unlink()

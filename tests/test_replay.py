@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -75,9 +76,21 @@ def test_a_replay_is_resumed_drawn_and_tabulated(cli, kept: Path) -> None:
     assert cli("plot", out, "--metric", "time_ms")[0] == 0
     code, table, _ = cli("table", out)
     assert code == 0
-    assert "lbench run --case lightning_eager,fwd,b1,t512" in table
+    command = "lbench run --case lightning_eager,fwd,b1,t512,h16,d128,bf16,cuda --device replay:FOLDER"
+    assert command in " ".join(table.split())
     assert cli("validate", out)[0] == 0
     assert cli("validate", kept)[0] == 0
+
+
+def test_what_a_replay_says_to_do_answers_as_it_did(cli, kept: Path) -> None:
+    command = ("run", "--backend", "lightning_eager", *AXES, "--seq", "512", "--in-process")
+    code, _, stderr = cli(*command, "--device", f"replay:{kept}", "--out", kept.parent / "out")
+    assert code == 0
+    (told,) = [line for line in stderr.splitlines() if line.startswith("    lbench run --case")]
+    again = shlex.split(told)[1:]
+    assert cli(*again, "--in-process", "--out", kept.parent / "again")[0] == 0
+    verdicts = {row.verdict for row in results.read(kept.parent / "again").rows.values()}
+    assert verdicts == {"crashed"}
 
 
 def test_a_worker_process_answers_as_this_one_and_imports_no_torch(cli, kept: Path) -> None:

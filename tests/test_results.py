@@ -99,6 +99,17 @@ def test_a_row_that_lacks_its_newline_alone_is_kept(folder: Path) -> None:
     assert not results.problems
 
 
+def test_a_whole_line_of_a_newer_schema_outlives_a_writer(folder: Path) -> None:
+    """It may be that only its newline was lost."""
+    path = folder / "rows.jsonl"
+    lines = path.read_text().splitlines()
+    newer = json.dumps({**json.loads(lines[-1]), "schema": 99, "unheard_of": [1]})
+    path.write_text("\n".join([*lines[:-1], newer]))
+    Writer(folder).close()
+    assert path.read_text().splitlines() == [*lines[:-1], newer]
+    assert path.read_text().endswith("\n")
+
+
 def test_a_folder_has_one_writer_at_a_time(folder: Path) -> None:
     writer = Writer(folder)
     with pytest.raises(UsageError, match="another run writes"):

@@ -12,9 +12,12 @@ import typer
 from lbench.case import MODEL_SETTINGS
 from lbench.cli import complete
 from lbench.cli.lists import split_names
+from lbench.errors import UsageError
 from lbench.lengths import parse_length
 
 if TYPE_CHECKING:
+    from lbench.case import Case
+    from lbench.device import Device
     from lbench.suite import Suite
 
 
@@ -122,6 +125,17 @@ def check(suite: str | None, axes: dict[str, Any], device: str | None) -> None:
     asked = (device or "").partition(":")[0]
     for kind in (asked,) if asked in ("cpu", "cuda") else ("cpu", "cuda"):
         chosen(suite, axes, kind).cases(kind)
+
+
+def check_device(case: Case, device: Device) -> None:
+    """UsageError where a case named by its key is one of another device; a replay answers for any."""
+    from lbench.replay import is_replay
+
+    if case.device != device.kind and not is_replay(device.device):
+        raise UsageError(
+            f"case {case.key} is one of {case.device}, the device is {device.device}; "
+            f"a case of this device has {device.kind} in its key"
+        )
 
 
 def chosen(suite: str | None, axes: dict[str, Any], kind: str) -> Suite:

@@ -40,9 +40,11 @@ def save_command(
     from lbench.gates import baselines
     from lbench.gates.evidence import LEAST_PROCESSES
 
-    made, number = baselines.save(store, name, results, add)
+    made, number, has_more = baselines.save(store, name, results, add)
     fewest = min(_processes(made, number).values())
     print(f"{made.folder / str(number)}: {terminal.counted(fewest, 'process')}{_told(made, number)}")
+    if not has_more:
+        print("nothing was added: these processes are there already")
     if fewest < LEAST_PROCESSES:
         terminal.tell(
             f"a gate needs {LEAST_PROCESSES}: run again, over more than one session, then `save --add`"
@@ -114,9 +116,10 @@ def promote_command(
     from lbench.gates.regression import Options
 
     one = _one(store, name, machine)
-    number = generation or one.generations[-1]
+    number = one.generations[-1] if generation is None else generation
     if number not in one.generations:
-        raise UsageError(f"{one.name} has no generation {number}; there are {one.generations}")
+        there = ", ".join(map(str, one.generations))
+        raise UsageError(f"{one.name} has no generation {number}; it has {there}")
     fewest = min(_processes(one, number).values())
     if fewest < LEAST_PROCESSES:
         raise UsageError(

@@ -120,12 +120,11 @@ def run_command(
     suite = limited(chosen, cell_timeout, case_budget)
     budget_s = seconds_of(budget)
     suite.cases("cpu")  # what is wrong with it shows before a worker starts
-    earlier = folders.earlier(out, resume, other_environment)
+    target = folders.Target(out, resume, other_environment)
     make_worker = functools.partial(ProcessWorker, preload=not is_replay(device))
     found = probe(device, make_worker)
-    folders.check_environment(earlier, found, other_environment)
     plan = Plan(suite.stopping, found.copy_bandwidth_gb_s, budget_s)
-    start(suite, suite.cases(found.kind), found, make_worker, plan, earlier, out, dry_run=dry_run)
+    start(suite, suite.cases(found.kind), found, make_worker, plan, target, dry_run=dry_run)
 
 
 def _record(told: Told) -> dict[str, Any]:

@@ -30,7 +30,10 @@ def command(
     verdict: Annotated[str | None, typer.Option(help="Only these verdicts: ok,wrong.")] = None,
     run: Annotated[str | None, typer.Option(help="Only rows of these runs, by id.")] = None,
 ) -> None:
-    """Copy the rows that fit every option into a new folder, with all that belongs to them."""
+    """Copy the rows that fit every option into a new folder, with all that belongs to them.
+
+    Of a case that was measured again its newest row decides; the older ones go with it.
+    """
     from lbench import folders
 
     names = {
@@ -53,12 +56,12 @@ def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Call
     from lbench.errors import unknown
     from lbench.report.choices import lengths_within
 
-    rows = results.read(folder).rows.values()
+    rows = [row for _, row in results.entries(folder, [])]
     chosen = {name: split_names(text, name) for name, text in names.items() if text is not None}
     for name, values in chosen.items():
         known = {_value(row, name) for row in rows}
         for value in values:
-            if value not in known:
+            if known and value not in known:
                 raise unknown(f"{name} in {folder}", value, known)
     within = lengths_within(seq) if seq is not None else None
 

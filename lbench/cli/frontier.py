@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,7 +68,7 @@ def command(
     given = axes.given(locals())
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
-    from lbench.results import Writer
+    from lbench.lengths import parse_length
     from lbench.runner import Sweep
 
     if rows_of is not None:
@@ -82,16 +83,17 @@ def command(
     if lengths[0] > lengths[1]:
         raise UsageError(f"--start {start} is longer than --largest {largest}")
     axes.check(suite, given, device)
-    earlier = folders.earlier(out, resume, other_environment)
+    target = folders.Target(out, resume, other_environment)
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device, make_worker)
-    folders.check_environment(earlier, found, other_environment)
-    hasty = _hasty(axes.chosen(suite, given, found.kind), cell_timeout)
+    chosen = _hasty(axes.chosen(suite, given, found.kind), cell_timeout)
+    cases = chosen.cases(found.kind)
+    writer, earlier = target.open(chosen.name, found)
     sweep = Sweep(
-        suite=hasty,
-        cases=hasty.cases(found.kind),
+        suite=chosen,
+        cases=cases,
         device=found,
-        writer=Writer(out or folders.new("frontier")),
+        writer=writer,
         earlier=earlier,
         make_worker=make_worker,
     )
@@ -166,7 +168,7 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
                     name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
                     terminal.tell(f"{name}: {row.verdict}{told}", sys.stderr, indent="  ")
     except KeyboardInterrupt:
-        folder = sweep.writer.folder
+        folder = shlex.quote(str(sweep.writer.folder))
         print(f"\ninterrupted; the same command with --out {folder} --resume goes on", file=sys.stderr)
         raise typer.Exit(130) from None
 

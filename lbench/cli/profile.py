@@ -15,7 +15,6 @@ from lbench.errors import UsageError
 
 if TYPE_CHECKING:
     from lbench.case import Case
-    from lbench.device import Device
 
 
 def command(
@@ -115,7 +114,7 @@ def _take(
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device or cases[0].device, make_worker)
     for case in cases:
-        _check_device(case, found)
+        axes.check_device(case, found)
         own = new_folder(case, out or Path("profiles")) if out is None or len(cases) > 1 else out
         session = Session(
             case=case,
@@ -151,11 +150,6 @@ def new_folder(case: Case, around: Path) -> Path:
         number += 1
         folder = around / f"{name}-{number}"
     return folder
-
-
-def _check_device(case: Case, device: Device) -> None:
-    if case.device != device.kind:
-        raise UsageError(f"case {case.key} is one of {case.device}, the device is {device.device}")
 
 
 def _draw(folder: Path) -> None:

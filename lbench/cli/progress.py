@@ -88,11 +88,18 @@ def _closing(sweep: Sweep) -> list[str]:
 
 
 def _list_failures(sweep: Sweep) -> None:
+    from lbench.replay import is_replay
     from lbench.report.failures import failures
 
     run = {"suite": sweep.suite.as_dict()}
+    device = sweep.device.device if is_replay(sweep.device.device) else ""
     rows = [
-        {**row.case.as_dict(), "verdict": row.verdict, "reason": row.reason, "reproduce": row.reproduce(run)}
+        {
+            **row.case.as_dict(),
+            "verdict": row.verdict,
+            "reason": row.reason,
+            "reproduce": row.reproduce(run, device),
+        }
         for case in sweep.cases
         if (row := sweep.rows.get(case.key)) is not None
     ]

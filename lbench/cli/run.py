@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lbench.device import Device
     from lbench.isolation import Worker
     from lbench.plan import Plan
-    from lbench.results import Results
     from lbench.runner import Sweep
     from lbench.suite import Suite
 
@@ -89,16 +88,17 @@ def command(
     one = suites.of_key(case) if case is not None else None
     if one is None:
         axes.check(suite, given, device)
-    earlier = folders.earlier(out, resume, other_environment, retry)
+    target = folders.Target(out, resume, other_environment, retry)
     process = functools.partial(ProcessWorker, preload=not is_replay(device))
     make_worker = InProcessWorker if in_process else process
     found = probe(device or (one[1].device if one else None), make_worker)
-    folders.check_environment(earlier, found, other_environment)
+    if one:
+        axes.check_device(one[1], found)
     base = one[0] if one else axes.chosen(suite, given, found.kind)
     chosen = limited(base, cell_timeout, case_budget)
     cases = [one[1]] if one else chosen.cases(found.kind)
     plan = Plan(chosen.stopping, found.copy_bandwidth_gb_s, budget_s)
-    start(chosen, cases, found, make_worker, plan, earlier, out, dry_run=dry_run, plot=plot, quiet=quiet)
+    start(chosen, cases, found, make_worker, plan, target, dry_run=dry_run, plot=plot, quiet=quiet)
 
 
 def start(
@@ -107,45 +107,43 @@ def start(
     device: Device,
     make_worker: Callable[[], Worker],
     plan: Plan,
-    earlier: Results | None,
-    out: Path | None,
+    target: folders.Target,
     *,
     dry_run: bool = False,
     plot: bool = False,
     quiet: bool = False,
 ) -> None:
     """Carries a sweep out, or with `dry_run` only shows its plan."""
-    from lbench.results import Writer
     from lbench.runner import Sweep
 
     if dry_run:
         from lbench.cli.forecast import show_plan
 
-        show_plan(plan, cases, earlier, device, suite.cell_timeout_s)
+        show_plan(plan, cases, target.earlier(device), device, suite.cell_timeout_s)
         return
-    folder = out or folders.new(suite.name)
+    writer, earlier = target.open(suite.name, device)
     sweep = Sweep(
         suite=suite,
         cases=cases,
         device=device,
-        writer=Writer(folder),
+        writer=writer,
         earlier=earlier,
         make_worker=make_worker,
         plan=plan,
     )
-    _carry_out(sweep, folder, plot, quiet)
+    _carry_out(sweep, target, plot, quiet)
 
 
-def _carry_out(sweep: Sweep, folder: Path, plot: bool, quiet: bool) -> None:
+def _carry_out(sweep: Sweep, target: folders.Target, plot: bool, quiet: bool) -> None:
     from lbench.cli.progress import show
 
+    folder = sweep.writer.folder
     try:
         show(sweep, quiet)
     except KeyboardInterrupt:
-        kept = f"{counted(len(sweep.rows), 'row')} kept in {folder}"
-        print(
-            f"\ninterrupted; {kept}: the same command with --out {folder} --resume goes on", file=sys.stderr
-        )
+        count = len(target.standing.keys() | sweep.rows.keys())
+        kept = f"{counted(count, 'row')} {'is' if count == 1 else 'are'} kept in {folder}"
+        print(f"\ninterrupted; {kept}: {_way_on(sweep, target)}", file=sys.stderr)
         raise typer.Exit(130) from None
     if plot:
         from lbench.cli.plot import command as draw
@@ -157,7 +155,20 @@ def _carry_out(sweep: Sweep, folder: Path, plot: bool, quiet: bool) -> None:
     if quiet:
         print(folder)
         return
-    print(f"rows: {folder}\nfigures: lbench plot {folder}\ntable: lbench table {folder}", file=sys.stderr)
+    name = shlex.quote(str(folder))
+    print(f"rows: {folder}\nfigures: lbench plot {name}\ntable: lbench table {name}", file=sys.stderr)
+
+
+def _way_on(sweep: Sweep, target: folders.Target) -> str:
+    """How a sweep that was stopped goes on: --retry would measure again what this run did already."""
+    command = f"the same command with --out {shlex.quote(str(sweep.writer.folder))} --resume"
+    own = [row for row in sweep.rows.values() if row.run == sweep.run]
+    again = sum(row.verdict in target.retry for row in own)
+    if not again:
+        return f"{command} goes on"
+    if any(case.key in target.standing and case.key not in sweep.rows for case in sweep.cases):
+        return f"{command} goes on, and measures {again} of this run again"
+    return f"{command}, without --retry, goes on"
 
 
 def seconds_of(text: str | None) -> float | None:

@@ -99,6 +99,8 @@ def _sweep(
     one = suites.of_key(key) if key is not None else None
     make_worker = InProcessWorker if in_process else ProcessWorker
     found = probe(device or (one[1].device if one else None), make_worker)
+    if one:
+        axes.check_device(one[1], found)
     chosen = one[0] if one else _chosen(suite, given, found.kind)
     if cell_timeout is not None:
         chosen = dataclasses.replace(chosen, cell_timeout_s=cell_timeout)
@@ -106,7 +108,7 @@ def _sweep(
         suite=chosen,
         cases=[one[1]] if one else chosen.cases(found.kind),
         device=found,
-        writer=Writer(folder),
+        writer=Writer(folder, then="the same command with another --out", new=True),
         make_worker=make_worker,
         verify_only=True,
     )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbench import folders
+from lbench import folders, results
 from lbench.errors import UsageError, unknown
 from lbench.gates.fingerprint import UPGRADES, Fingerprint, apart, differences_told, fingerprint, label
 from lbench.gates.processes import Side, places, read
@@ -115,10 +115,11 @@ def only(store: Path, name: str) -> Baseline:
     return found[0]
 
 
-def save(store: Path, name: str, given: Sequence[Path], add: bool = False) -> tuple[Baseline, int]:
+def save(store: Path, name: str, given: Sequence[Path], add: bool = False) -> tuple[Baseline, int, bool]:
     """Keeps the processes of folders as a new generation, or adds them to the one saved last.
 
-    The first generation is in force and the anchor at once; later ones wait for `promote`.
+    The first generation is in force and the anchor at once; later ones wait for `promote`. Returns the
+    baseline, the generation, and whether it holds more than before.
     """
     if not is_name(name):
         raise UsageError(f"baseline name {name!r}; letters, digits, dot, dash and underscore are allowed")
@@ -133,14 +134,20 @@ def save(store: Path, name: str, given: Sequence[Path], add: bool = False) -> tu
     partial, target = folder / "partial", folder / str(number)
     if partial.exists():
         shutil.rmtree(partial)
+    earlier = [target] if add and there else []
     # Environments may differ in what no fingerprint holds, such as the version of Python.
-    folders.merge([*sources, *([target] if add and there else [])], partial, newest=True)
+    folders.merge([*sources, *earlier], partial, newest=True)
+    has_more = _lines(partial) != set().union(*map(_lines, earlier))
     if target.exists():
         shutil.rmtree(target)
     partial.replace(target)
     made = there or Baseline(folder=folder, fingerprint=of, current=1, previous=None, anchor=1)
     _write(made)
-    return made, number
+    return made, number, has_more
+
+
+def _lines(folder: Path) -> set[str]:
+    return {line for line, _ in results.entries(folder, [])}
 
 
 def promote(baseline: Baseline, number: int, pin: bool) -> Baseline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from lbench import results
 
 TINY = ("--heads", 2, "--head-dim", 16, "--device", "cpu", "--in-process", "--case-budget", 0.01)
+
+KEY = "lightning_eager,fwd,b1,t64,h2,d16,fp32,cuda"
 
 FUNCTIONS = '''
 """Functions of a user: right, wrong and broken."""
@@ -269,6 +272,135 @@ def test_a_key_that_names_no_case(cli, arguments, message: str) -> None:
     code, _, stderr = cli("run", *arguments, "--in-process")
     assert code == 2
     assert message in stderr
+
+
+@pytest.mark.parametrize("folder", ["environments", "runs"])
+def test_rows_of_an_unknown_environment_are_not_mixed_in_silence(cli, tmp_path: Path, folder: str) -> None:
+    out = tmp_path / "out"
+    arguments = ("run", *SHORT, "--seq", "16", "--out", out)
+    assert cli(*arguments)[0] == 0
+    (path,) = (out / "environments").iterdir()
+    record = json.loads(path.read_text()) | {"torch": "1.0"}
+    elsewhere = results.content_id(record)
+    (run,) = (out / "runs").iterdir()
+    made = {**json.loads(run.read_text()), "environment": elsewhere}
+    del made["checksum"]
+    run.write_text(json.dumps(made))
+    path.with_stem(elsewhere).write_text(json.dumps(record))
+    (damaged,) = [one for one in (out / folder).iterdir() if one != path]
+    damaged.write_bytes(damaged.read_bytes()[:-2])
+    code, _, stderr = cli(*arguments, "--resume")
+    assert code == 2
+    assert "of 1 row in" in stderr
+    assert "add --other-environment" in stderr
+    assert cli(*arguments, "--resume", "--other-environment")[0] == 0
+
+
+def test_this_environment_is_known_by_its_name(cli, tmp_path: Path) -> None:
+    arguments = ("run", *SHORT, "--seq", "16", "--out", tmp_path / "out")
+    assert cli(*arguments)[0] == 0
+    (path,) = (tmp_path / "out" / "environments").iterdir()
+    path.write_text("{")
+    assert cli(*arguments, "--resume")[0] == 0
+    assert results.content_id(json.loads(path.read_text())) == path.stem
+
+
+def probing(monkeypatch, meanwhile) -> None:
+    """Lets something happen while the device is waited for."""
+    from lbench import device
+
+    probe = device.probe
+
+    def waited(*arguments):
+        meanwhile()
+        return probe(*arguments)
+
+    monkeypatch.setattr(device, "probe", waited)
+
+
+@pytest.mark.parametrize("command", ["run", "frontier"])
+def test_what_another_run_wrote_meanwhile_is_not_measured_again(
+    cli, tmp_path: Path, monkeypatch, command: str
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    arguments = CONTINUED[command]
+    assert cli(*arguments, "--out", other)[0] == 0
+    probing(monkeypatch, lambda: shutil.copytree(other, out))
+    code, _, stderr = cli(*arguments, "--out", out, "--resume")
+    assert code == 0, stderr
+    assert (out / "rows.jsonl").read_bytes() == (other / "rows.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["run", "frontier", "verify"])
+def test_a_folder_that_another_run_made_meanwhile_is_left_alone(
+    cli, tmp_path: Path, monkeypatch, command: str
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    arguments = CONTINUED[command if command in CONTINUED else "run"]
+    assert cli(*arguments, "--out", other)[0] == 0
+    probing(monkeypatch, lambda: shutil.copytree(other, out))
+    named = ("verify", *SHORT[:-2], "--seq", "16") if command == "verify" else arguments
+    code, _, stderr = cli(*named, "--out", out)
+    assert (code, "another run" in stderr) == (2, True), stderr
+    assert (out / "rows.jsonl").read_bytes() == (other / "rows.jsonl").read_bytes()
+
+
+def test_a_resume_of_nothing_says_so(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, stderr = cli("run", *SHORT, "--seq", "16", "--out", out, "--resume")
+    assert code == 0
+    assert f"{out} is new: nothing is there to go on with" in stderr
+    assert "is new" not in cli("run", *SHORT, "--seq", "16", "--out", out, "--resume")[2]
+
+
+@pytest.mark.parametrize(
+    ("done", "wanted", "said"),
+    [
+        (0, "ok", "4 rows are kept in {}: the same command with --out {} --resume goes on"),
+        (
+            1,
+            "ok",
+            "4 rows are kept in {}: the same command with --out {} --resume goes on, and measures 1 of",
+        ),
+        (4, "ok", "4 rows are kept in {}: the same command with --out {} --resume, without --retry, goes on"),
+        (1, "wrong", "4 rows are kept in {}: the same command with --out {} --resume goes on"),
+    ],
+)
+def test_what_is_said_of_a_stopped_sweep(
+    cli, tmp_path: Path, monkeypatch, done: int, wanted: str, said: str
+) -> None:
+    from lbench.runner import Sweep
+
+    out = tmp_path / "a folder"
+    arguments = ("run", *SHORT, "--out", out, "--case-budget", 0.01)
+    assert cli(*arguments, "--seq", "16..128")[0] == 0
+    measure = Sweep.measure
+
+    def stopped(sweep: Sweep, *given):
+        yield from measure(sweep, *given)
+        raise KeyboardInterrupt
+
+    def keep(sweep: Sweep, row):
+        if sum(one.run == sweep.run for one in sweep.rows.values()) == done:
+            raise KeyboardInterrupt
+        return kept(sweep, row)
+
+    kept = Sweep._keep
+    monkeypatch.setattr(Sweep, "_keep", keep)
+    monkeypatch.setattr(Sweep, "measure", stopped)
+    code, _, stderr = cli(*arguments, "--seq", "16..128", "--resume", "--retry", wanted)
+    assert code == 130
+    assert said.format(out, f"'{out}'") in stderr
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "profile"])
+def test_a_case_is_not_measured_on_another_device_than_its_own(cli, tmp_path: Path, command: str) -> None:
+    named = (KEY,) if command == "profile" else ("--case", KEY)
+    out = tmp_path / "out"
+    code, _, stderr = cli(command, *named, "--device", "cpu", "--out", out, "--in-process")
+    assert code == 2
+    assert "is one of cuda, the device is cpu; a case of this device has cpu in its key" in stderr
+    assert not out.exists()
 
 
 def test_a_quiet_run_prints_its_folder_and_what_failed(cli, tmp_path: Path, mine: Path) -> None:

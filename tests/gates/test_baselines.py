@@ -118,6 +118,16 @@ def test_processes_of_another_session_are_added(cli: Cli, tmp_path: Path) -> Non
     assert len(next(iter(one.side(1).rows.values()))) == 6
 
 
+def test_a_process_that_is_there_already_is_not_added(cli: Cli, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    one, other = (keep(tmp_path / name, name, jitter(number)) for number, name in enumerate("ab"))
+    assert "1 process (" in cli("baseline", "save", "main", one, "--store", store)[1]
+    out = cli("baseline", "save", "main", one, "--add", "--store", store)[1]
+    assert "1 process (" in out
+    assert "nothing was added: these processes are there already" in out
+    assert "nothing was added" not in cli("baseline", "save", "main", other, "--add", "--store", store)[1]
+
+
 def test_a_generation_waits_for_promote_which_refuses_a_slower_one(
     cli: Cli, saved: Path, tmp_path: Path
 ) -> None:
@@ -188,7 +198,8 @@ def test_usage_errors_have_no_traceback(cli: Cli, saved: Path, tmp_path: Path) -
         (("check", "regression", new, "--baseline", "main", "--store", tmp_path), "there is no folder main"),
         (("check", "regression", new, "--baseline", "main/none", "--store", saved), "machine"),
         (("baseline", "show", "other", "--store", saved), "other"),
-        (("baseline", "promote", "main", "--generation", "7", "--store", saved), "no generation 7"),
+        (("baseline", "promote", "main", "--generation", "7", "--store", saved), "no generation 7; it has 1"),
+        (("baseline", "promote", "main", "--generation", "0", "--store", saved), "no generation 0; it has 1"),
     ):
         code, out, err = cli(*arguments)
         assert (code, out) == (2, "")
