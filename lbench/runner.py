@@ -162,10 +162,13 @@ class Sweep:
             else:
                 members.append(member)
         has_pair = any(row.twin for row in self.rows.values())
-        yield from self._turns(rotation.with_twin(members, has_pair), starting)
+        failed = set()
+        for row in self._turns(rotation.with_twin(members, has_pair), starting):
+            failed.add(row.case.key)
+            yield row
         strange = self._strangers()
         for member in members:
-            if member.done:
+            if member.case.key not in failed:
                 member.doubts += strange
                 yield self._keep(self._row(member, member.outcome()))
 

@@ -342,3 +342,26 @@ def test_a_case_that_fails_in_a_round_takes_its_twin_with_it(tmp_path: Path) -> 
         "0",
         "1",
     ]
+
+
+@pytest.mark.parametrize("turn", range(9))
+def test_a_case_that_fails_in_any_turn_has_one_row_and_it_tells_the_failure(
+    tmp_path: Path, turn: int
+) -> None:
+    """That of its twin too, in the last round, when the case itself has taken all of its own."""
+    asked = iter(range(9))
+
+    class FailsOnce(ScriptedWorker):
+        def ask(self, request, timeout_s):
+            if request["do"] == "round" and next(asked) == turn:
+                raise Died("the worker ended with exit code 9")
+            return super().ask(request, timeout_s)
+
+    slow = {(TWO[0], 1024, "prepare"): {**PREPARED, "call_s": 0.4}}
+    slow[TWO[1], 1024, "prepare"] = {**PREPARED, "call_s": 0.3}
+    sweep = make_sweep(tmp_path, {}, [], backend=TWO, seq="1k")
+    sweep._crew = Crew("cpu", lambda: FailsOnce(slow, []))
+    rows = list(sweep.measure())
+    assert sorted(row.verdict for row in rows) == ["crashed", "ok"]
+    assert len({row.case.key for row in rows}) == 2
+    assert list(results.read(tmp_path).rows.values()) == rows
