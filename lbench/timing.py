@@ -21,7 +21,7 @@ from typing import Any
 from lbench.clock import Call, Clock, Reading, clock_of
 from lbench.doubts import Doubt
 from lbench.protocol import Stopping
-from lbench.statistics import median, median_interval
+from lbench.statistics import known_interval, median, median_interval
 from lbench.telemetry import DISCARDED, Silent, State, Telemetry
 
 BLOCK_S = 0.1
@@ -53,8 +53,8 @@ class Sample:
 
     @property
     def interval_ms(self) -> tuple[float, float]:
-        """The 95 % interval of the median."""
-        return median_interval(self.times_ms)
+        """The 95 % interval of the median; NaN for fewer than five samples."""
+        return known_interval(self.times_ms)
 
     def __str__(self) -> str:
         low, high = self.interval_ms
