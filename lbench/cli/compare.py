@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from lbench.errors import UsageError
 
 if TYPE_CHECKING:
     from lbench.gates.sides import Pair
+
+_UNTIMED = {"ok": "ok, not timed", "": "not there"}
+"""Sides without a time; the others are told by their verdict."""
 
 
 def command(
@@ -102,7 +106,7 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
     sides = read(first), read(second)
     made = pairs(*sides)
     if as_json:
-        print(json.dumps([dataclasses.asdict(pair) for pair in made], indent=1))
+        print(json.dumps([_plain(dataclasses.asdict(pair)) for pair in made], indent=1, allow_nan=False))
         return
     _print(made, *(names or (first.name, second.name)))
     common = [pair.key for pair in made if all(pair.verdicts)]
@@ -110,12 +114,21 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
         print(f"lbench: {name} differs: {' / '.join(sorted(map(str, values)))}", file=sys.stderr)
 
 
+def _plain(value: Any) -> Any:
+    """As JSON takes it: null for what is not finite."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _print(made: list[Pair], one: str, other: str) -> None:
     """Plain columns: keys are long, and a narrow terminal must not cut them."""
     lines = [("case", one, other, "second over first (95 %)")]
     for pair in made:
         first, second = (
-            f"{time_ms:.4g} ms" if verdict == "ok" else verdict or "not there"
+            f"{time_ms:.4g} ms" if time_ms is not None else _UNTIMED.get(verdict, verdict)
             for verdict, time_ms in zip(pair.verdicts, pair.times_ms, strict=True)
         )
         lines.append((pair.key, first, second, str(pair.ratio or "")))
