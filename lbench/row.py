@@ -32,7 +32,7 @@ _TUPLES = ("times_ms", "rounds", "blocks", "enqueue_us", "kernels", "doubts")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """All that happened to a case. Only an `ok` row has times."""
+    """All that happened to a case. Only an `ok` row has times, unless it was only verified."""
 
     case: Case
     suite: str
@@ -93,6 +93,16 @@ class Row:
             raise ValueError(f"verdict {self.verdict!r}; allowed are {', '.join(VERDICTS)}")
         if self.times_ms and self.verdict != "ok":
             raise ValueError(f"a row that is {self.verdict} has no times")
+
+    @property
+    def only_verified(self) -> bool:
+        """Whether it is right and nobody set out to time it: a row of `lbench verify`."""
+        return self.verdict == "ok" and not (self.times_ms or self.enqueue_us or self.protocol)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a resume leaves it alone."""
+        return self.verdict in FINAL and not self.only_verified
 
     def reproduce(self, run: Mapping[str, Any]) -> str:
         """The command that runs just this case; `run` is the document of the run that made the row."""

@@ -28,7 +28,7 @@ from lbench.machine import memory_is_limited
 from lbench.plan import Plan
 from lbench.prediction import reason_to_skip
 from lbench.replay import is_replay
-from lbench.results import FINAL, Results, Row, Writer, content_id
+from lbench.results import Results, Row, Writer, content_id
 from lbench.rotation import Member
 from lbench.suite import Suite
 
@@ -72,7 +72,7 @@ class Sweep:
         return [case for case in self.cases if not self._is_final(case)]
 
     def _is_final(self, case: Case) -> bool:
-        return case.key in self.rows and self.rows[case.key].verdict in FINAL
+        return case.key in self.rows and self.rows[case.key].is_final
 
     def look(self) -> list[str]:
         """What might disturb the run, in words; kept with the run."""

@@ -81,7 +81,8 @@ def _over(error: Mapping[str, float], limit: Mapping[str, float]) -> bool:
 def _wrong_samples(row: Row) -> Iterator[str]:
     times_ms = row.times_ms
     if not times_ms:
-        yield "it is ok without samples"
+        if not row.only_verified:
+            yield "it is ok without samples"
         return
     if not all(math.isfinite(time_ms) and time_ms > 0 for time_ms in times_ms):
         yield "a sample is no positive time"

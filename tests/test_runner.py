@@ -29,6 +29,7 @@ PREPARED = {
     "memory": {"inputs": 1, "outputs": 1, "gradients": 0, "peak": 1},
     "spent": {"verify": 0.0, "compile": 0.1},
 }
+VERIFIED = {"verdict": "ok", "reason": "", "verify_s": 0.0}
 ROUND = {
     "verdict": "ok",
     "reason": "",
@@ -61,7 +62,7 @@ class ScriptedWorker:
         length, backend = request["case"]["seq_len"], request["case"]["backend"]
         asked = request["turn"]["number"] if request["do"] == "round" else "prepare"
         self.log.append(f"{backend} {length} {asked}")
-        usual = PREPARED if asked == "prepare" else ROUND
+        usual = ROUND if request["do"] == "round" else PREPARED if request["do"] == "prepare" else VERIFIED
         outcome = self.script.get((backend, length, asked), self.script.get((length, asked), usual))
         if isinstance(outcome, BaseException):
             raise outcome
@@ -365,3 +366,13 @@ def test_a_case_that_fails_in_any_turn_has_one_row_and_it_tells_the_failure(
     assert sorted(row.verdict for row in rows) == ["crashed", "ok"]
     assert len({row.case.key for row in rows}) == 2
     assert list(results.read(tmp_path).rows.values()) == rows
+
+
+def test_what_was_only_verified_is_timed_by_a_resume(tmp_path: Path) -> None:
+    checked = make_sweep(tmp_path, {}, [], seq="1k,2k")
+    checked.verify_only = True
+    assert all(row.only_verified for row in checked.measure())
+    resumed = make_sweep(tmp_path, {}, [], resume=True, seq="1k,2k")
+    assert resumed.todo == resumed.cases
+    assert all(row.times_ms and not row.only_verified for row in resumed.measure())
+    assert make_sweep(tmp_path, {}, [], resume=True, seq="1k,2k").todo == []
