@@ -191,15 +191,18 @@ def _round(replay: Replay, case: Case, protocol: Protocol, turn: Mapping[str, An
             stopping, least=count, most=count, slow_least=count, very_slow_samples=count, budget_s=math.inf
         )
     part = stopping.share(clock.first, turn.get("spent_s", 0.0), turn["number"], turn["call_s"])
-    taken = timing.take(
-        lambda: None,
-        clock,
-        part,
-        sample_s=turn["call_s"],
-        seen=turn.get("seen", ()),
-        telemetry=replay.telemetry(case, clock),
-        now=clock.now,
-    )
+    try:
+        taken = timing.take(
+            lambda: None,
+            clock,
+            part,
+            sample_s=turn["call_s"],
+            seen=turn.get("seen", ()),
+            telemetry=replay.telemetry(case, clock),
+            now=clock.now,
+        )
+    except timing.NoTime as error:
+        return {"verdict": "failed", "reason": f"in round {turn['number'] + 1}: NoTime: {error}"}
     outcome = {"verdict": "ok", "reason": "", **dataclasses.asdict(taken)}
     del outcome["enqueue_us"]
     used = dataclasses.replace(protocol, timer="replay")

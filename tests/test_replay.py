@@ -153,6 +153,14 @@ def test_a_slow_half_and_the_time_that_passes(
     assert clock.now() == pytest.approx(sum(read) * 1e-3)
 
 
+def test_a_clock_that_never_runs_forwards_is_a_failure(cli, kept: Path) -> None:
+    (kept / "replay.toml").write_text('[[case]]\nmatch = "lightning_*"\ntimes_ms = [-1.0, 0.0]\n')
+    for row in replayed(cli, kept, seq="1k").values():
+        if row.case.backend == "lightning_eager":
+            assert row.verdict == "failed"
+            assert row.reason.startswith("in round 1: NoTime: none of ")
+
+
 def test_the_clock_jumps_once() -> None:
     clock = ReplayClock(samples_ms=(1.0,) * 10, script=Script(jump_ms=500.0))
     times_ms = [reading.time_ms for reading in clock.read(lambda: None, 10)]

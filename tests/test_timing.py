@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterable
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbench import timing
 from lbench.clock import CpuClock, CudaClock, Reading
@@ -36,9 +39,9 @@ class ScriptedClock:
 
     def read(self, call, count):
         readings = []
-        for given in itertools.islice(self.times_ms, count):
+        for scripted in itertools.islice(self.times_ms, count):
             call()
-            reading = given if isinstance(given, Reading) else Reading(given)
+            reading = scripted if isinstance(scripted, Reading) else Reading(scripted)
             self.elapsed_s += reading.time_ms * 1e-3
             readings.append(reading)
         return readings
@@ -120,6 +123,22 @@ def test_where_most_samples_waited_all_are_kept_and_doubted() -> None:
     assert len(sampled.times_ms) == 50
     assert not sampled.discarded
     assert sampled.doubts == ("host-bound: in most samples",)
+
+
+@given(st.lists(st.sampled_from([-1e6, 0.0, 1.0, math.nan]), min_size=1, max_size=40), st.booleans())
+def test_a_reading_that_is_no_positive_time_never_counts(times_ms: list[float], waited: bool) -> None:
+    readings = [Reading(time_ms, host_bound=waited) for time_ms in times_ms]
+    count = len(times_ms)
+    stopping = Stopping(budget_s=0, least=count, most=count)
+    if 1.0 not in times_ms:
+        with pytest.raises(timing.NoTime, match=f"none of {count} readings"):
+            taken(readings, stopping)
+        return
+    sampled = taken(readings, stopping)
+    assert set(sampled.times_ms) == {1.0}
+    assert sampled.discarded.get("clock jump", 0) == count - times_ms.count(1.0)
+    assert sampled.calls() == count
+    assert sum(block["count"] for block in sampled.blocks) == len(sampled.times_ms)
 
 
 def test_blocks_are_of_100_ms_or_more_and_cover_every_sample() -> None:

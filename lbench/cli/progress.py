@@ -100,6 +100,8 @@ def summary(row: Row) -> str:
 
     if row.verdict != "ok":
         return f"{row.verdict}: {row.reason}"
+    if row.only_verified:
+        return "ok, not timed"
     time_ms = median(row.times_ms)
     low, high = known_interval(row.times_ms)
     spread = "?" if math.isnan(low) else f"{(high - low) / 2 / time_ms:.1%}"

@@ -31,5 +31,9 @@ def test_an_interval_that_is_not_known_is_not_told(count: int) -> None:
     assert "nan" not in text
 
 
+def test_what_was_only_verified_has_no_time() -> None:
+    assert summary(dataclasses.replace(make_row(), times_ms=(), enqueue_us=())) == "ok, not timed"
+
+
 def test_a_failure_says_why() -> None:
     assert summary(make_row("crashed")) == "crashed: because"
