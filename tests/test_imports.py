@@ -27,7 +27,7 @@ LAYERS = (
         "packages",
         "interrupt",
     },
-    {"doubts", "graph", "preflight", "replay_clock", "revisions"},
+    {"doubts", "fields", "graph", "preflight", "replay_clock", "revisions"},
     {"lengths", "limits", "durations", "timing", "ratios", "memory", "poison", "energy"},
     {"case", "environment"},
     {"row"},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench.cli import axes
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:N; by default a GPU if there is one.")
     ] = None,
-    case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
+    case_budget: axes.CaseBudget = None,
     out: Annotated[Path | None, typer.Option(help="With --revs, where the rows go.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every pair as JSON.")] = False,
 ) -> None:
