@@ -68,7 +68,8 @@ class Row:
     """Bytes: inputs, outputs, gradients, saved, peak (beyond what was there), workspace; on a GPU also slack,
     reserved, device; of a model also weights, optimizer, cache."""
     energy: dict[str, float] = field(default_factory=dict)
-    """joules_per_call (idle power subtracted), idle_w, window_s; empty where the device has no counter."""
+    """joules_per_call (idle power subtracted), idle_w, window_s, calls; empty where the device has no counter
+    or waited for the host."""
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
     """Tensor -> {rms, block}: relative RMS over all of it, and of its worst 64-token block."""
     limits: dict[str, dict[str, float]] = field(default_factory=dict)

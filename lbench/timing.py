@@ -8,7 +8,7 @@ alone; the host waits only between batches of samples. A sample during which the
 the host all the same is known by its start event, which had passed before the call was enqueued; it is
 discarded and counted, unless most are like that: then all are kept and the row is doubted. So are samples of
 a block of 100 ms or more at whose ends the card said that heat or its hardware slowed it down. Sampling stops
-when the 95 % interval of the median is within `target` of it, or at the budget. A reading that is no positive
+when the 99 % interval of the median is within `target` of it, or at the budget. A reading that is no positive
 time (the clock was set back) never counts.
 """
 
@@ -27,6 +27,8 @@ from lbench.telemetry import DISCARDED, Silent, State, Telemetry
 
 BLOCK_S = 0.1
 """Wall time of samples after which the card is asked how it is; a shorter round is one block."""
+SURE = 0.99
+"""Of the interval that ends the sampling: whoever looks after every batch sees one that is short by luck."""
 BATCH_S = 0.05
 """Calls that the host enqueues without waiting take about so long."""
 
@@ -227,7 +229,7 @@ def _sample(blocks: Sequence[_Block]) -> Sample:
 
 
 def _settled(times_ms: list[float], stopping: Stopping) -> bool:
-    low, high = median_interval(times_ms)
+    low, high = median_interval(times_ms, SURE)
     return high - low <= 2 * stopping.target * median(times_ms)
 
 

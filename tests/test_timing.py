@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from lbench import timing
 from lbench.clock import CpuClock, CudaClock, Reading
 from lbench.protocol import Stopping
+from lbench.statistics import median_interval, share_interval
 from lbench.telemetry import HARDWARE, POWER_CAP, THERMAL, State
 from lbench.timing import Sample, measure, take
 
@@ -101,6 +103,26 @@ def test_samples_of_earlier_rounds_count_towards_the_interval() -> None:
     stopping = Stopping(budget_s=1e9, least=2)
     assert len(taken(itertools.repeat(1.0), stopping, seen=(1.0,) * 20).times_ms) == 2
     assert len(taken(itertools.repeat(1.0), stopping, seen=(1.0, 3.0) * 20).times_ms) > 10
+
+
+def test_to_look_often_costs_no_coverage() -> None:
+    """A clock with two modes, as a card with two states: sampling must not end since one came first."""
+    chance = random.Random(7)
+    stopping = Stopping()
+
+    def times_ms() -> Iterator[float]:
+        while True:
+            yield 20 * (chance.choice((1.0, 1.03)) + chance.gauss(0, 0.0005))
+
+    trials, hits = 400, 0
+    for _ in range(trials):
+        seen: tuple[float, ...] = ()
+        for number in range(stopping.rounds):
+            part = stopping.share(len(seen), sum(seen) * 1e-3, number, 0.02)
+            seen += taken(times_ms(), part, sample_s=0.02, seen=seen).times_ms
+        low, high = median_interval(seen)
+        hits += low <= 20 * 1.015 <= high
+    assert share_interval(hits, trials, 0.99)[1] >= 0.95
 
 
 def test_every_sample_is_kept_in_order() -> None:
