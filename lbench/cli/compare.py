@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lbench.cli import axes
+from lbench.cli.plain_json import to_json
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,21 +106,12 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
     sides = read(first), read(second)
     made = pairs(*sides)
     if as_json:
-        print(json.dumps([_plain(dataclasses.asdict(pair)) for pair in made], indent=1, allow_nan=False))
+        print(to_json([dataclasses.asdict(pair) for pair in made]))
         return
     _print(made, *(names or (first.name, second.name)))
     common = [pair.key for pair in made if all(pair.verdicts)]
     for name, values in differences(*sides, common).items():
         print(f"lbench: {name} differs: {' / '.join(sorted(map(str, values)))}", file=sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON takes it: null for what is not finite."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(made: list[Pair], one: str, other: str) -> None:
