@@ -188,7 +188,7 @@ def _digest(tensor: Tensor, integer: Any) -> str:
     # Two sums of the bits, each bit pattern times an odd weight of its place, modulo 2^64.
     total = torch.zeros(2, dtype=torch.int64, device=tensor.device)
     place = 0
-    for part in _parts(tensor):
+    for part in pieces(tensor):
         bits = part.contiguous().view(integer).flatten().to(torch.int64)
         index = torch.arange(place, place + bits.numel(), device=tensor.device)
         place += bits.numel()
@@ -199,7 +199,7 @@ def _digest(tensor: Tensor, integer: Any) -> str:
     return "".join(f"{value & (2**64 - 1):016x}" for value in total.tolist())
 
 
-def _parts(tensor: Tensor) -> Sequence[Tensor]:
+def pieces(tensor: Tensor) -> Sequence[Tensor]:
     """The tensor cut along its longest axis into pieces of about `PIECE` elements."""
     if tensor.numel() <= PIECE or not tensor.ndim:
         return (tensor,)

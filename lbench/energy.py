@@ -1,11 +1,11 @@
 """Energy of a call, from the card's own counter.
 
-The rule: NVML's counter moves in steps, so the card works back to back from one step of the counter to
-another at least `WINDOW_S` and `STEPS` steps later, and energy and calls are counted between the two; what
-the card draws with nothing running, found the same way once a process, is subtracted and kept beside it.
-Inputs of short calls then lie in the L2: this is the energy of work in a stream, not of a cold call. Of calls
-longer than `LONG_S` one is enough: the counter is read at its step before the call and at the one after it.
-So are the samples of a long call weighed, which then needs no call for its energy alone.
+The rule: NVML's counter moves in steps, and reading it may take as long as a step. So it is read at its step
+before some work and at the one after it, never while the card works: calls back to back for `WINDOW_S`, which
+the host awaits every `BATCH_S`. What the card draws with nothing running, found between steps once a process,
+is subtracted and kept beside it. Inputs of short calls then lie in the L2: this is the energy of work in a
+stream, not of a cold call. Where the host enqueues slower than the card works the stream has gaps, and there
+is no figure. So are the samples of a long call weighed, which then needs no call for its energy alone.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 WINDOW_S = 0.5
 STEPS = 5
-LONG_S = 1.0
-"""Such calls are as long as a window is with its steps at both ends."""
-BATCH_S = 0.005
-"""Calls of about this time are enqueued before the counter is looked at again."""
+"""Of the counter, over which idle power is found."""
+BATCH_S = 0.05
+"""Calls of about this time are enqueued before the host waits: a wait is a gap of some 20 us."""
 SETTLE_S = 0.2
 """Between the last work and the idle window."""
+DENSE = 1.1
+"""Times its own length that a call may take in the stream: the rest is gaps."""
 STUCK_S = 0.5
 """A counter that has not moved for so long is none."""
 
@@ -34,12 +35,31 @@ _idle_w: dict[str, float | None] = {}
 
 
 @dataclass(frozen=True)
-class _Mark:
+class _Step:
     """A step of the counter as it was seen."""
 
     at_s: float
     joules: float
-    calls: int = 0
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """What was counted between a step before some work and one after it."""
+
+    joules: float
+    seconds: float
+    busy_s: float
+    """Of these, the work's own."""
+    calls: int
+
+    def told(self, idle_w: float) -> dict[str, float]:
+        """As rows keep it."""
+        return {
+            "joules_per_call": (self.joules - idle_w * self.seconds) / self.calls,
+            "idle_w": round(idle_w, 2),
+            "window_s": round(self.busy_s, 4),
+            "calls": self.calls,
+        }
 
 
 def per_call(
@@ -50,9 +70,10 @@ def per_call(
     window_s: float = WINDOW_S,
     counter: Counter | None = None,
 ) -> dict[str, float]:
-    """{joules_per_call, idle_w, window_s, calls}; idle power is subtracted. Empty where there is no counter.
+    """{joules_per_call, idle_w, window_s, calls}; idle power is subtracted.
 
-    `call_s` is about how long a call takes. Returns at once on a CPU.
+    `call_s` is about how long a call takes. Empty where there is no counter, at once on a CPU, and where the
+    card waited for the host between the calls.
     """
     counter = counter or counter_of(device)
     idle_w = idle_power(device, counter)
@@ -60,17 +81,19 @@ def per_call(
         return {}
 
     def work() -> int:
-        count = max(int(BATCH_S / max(call_s, 1e-6)), 1)
-        for _ in range(count):
-            call()
-        _wait(device)
-        return count
+        count, calls = max(int(BATCH_S / max(call_s, 1e-6)), 1), 0
+        started = time.perf_counter()
+        while time.perf_counter() - started < window_s:
+            for _ in range(count):
+                call()
+            _wait(device)
+            calls += count
+        return calls
 
-    if call_s > LONG_S:
-        span = _around(counter, work)
-    else:
-        span = _between_steps(counter, work, window_s, patience_s=STUCK_S + 3 * call_s)
-    return {} if span is None else _told(*span, idle_w)
+    weight = _around(counter, device, work)
+    if weight is None or weight.busy_s / weight.calls > DENSE * call_s:
+        return {}
+    return weight.told(idle_w)
 
 
 def weighed(
@@ -92,11 +115,11 @@ def weighed(
         _wait(device)
         return calls_of(returned[0])
 
-    span = _around(counter, counted)
+    weight = _around(counter, device, counted)
     result = returned[0] if returned else work()
-    if span is None or span[1].at_s - span[0].at_s < WINDOW_S:
+    if weight is None or weight.seconds < WINDOW_S:
         return result, {}
-    return result, _told(*span, idle_w)
+    return result, weight.told(idle_w)
 
 
 def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -108,17 +131,6 @@ def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
         **parts[0],
         "joules_per_call": sum(part["joules_per_call"] * part["calls"] for part in parts) / calls,
         "window_s": round(sum(part["window_s"] for part in parts), 4),
-        "calls": calls,
-    }
-
-
-def _told(first: _Mark, last: _Mark, idle_w: float) -> dict[str, float]:
-    calls, seconds = last.calls - first.calls, last.at_s - first.at_s
-    joules = (last.joules - first.joules - idle_w * seconds) / calls
-    return {
-        "joules_per_call": joules,
-        "idle_w": round(idle_w, 2),
-        "window_s": round(seconds, 4),
         "calls": calls,
     }
 
@@ -150,53 +162,48 @@ def idle_power(device: str, counter: Counter | None = None) -> float | None:
     if device not in _idle_w:
         _wait(device)
         time.sleep(SETTLE_S)
-        span = _between_steps(counter, _rest, WINDOW_S, patience_s=STUCK_S)
-        _idle_w[device] = None
-        if span is not None:
-            first, last = span
-            _idle_w[device] = (last.joules - first.joules) / (last.at_s - first.at_s)
+        _idle_w[device] = _at_rest(counter)
     return _idle_w[device]
 
 
-def _rest() -> int:
-    time.sleep(0.002)
-    return 1
+def _at_rest(counter: Counter) -> float | None:
+    """Watts over a window of steps with nothing running."""
+    first = last = _step(counter)
+    steps = 0
+    while first is not None and last is not None:
+        seconds = last.at_s - first.at_s
+        if seconds >= WINDOW_S and (steps >= STEPS or seconds >= 4 * WINDOW_S):
+            return (last.joules - first.joules) / seconds
+        last, steps = _step(counter), steps + 1
+    return None
 
 
-def _around(counter: Counter, work: Callable[[], int]) -> tuple[_Mark, _Mark] | None:
-    """A step of the counter before some work, and the first one after it; None where it does not move."""
-    before = _between_steps(counter, _rest, 0.0, patience_s=STUCK_S)
+def _around(counter: Counter, device: str, work: Callable[[], int]) -> _Weight | None:
+    """Some work, which returns how many calls it made, weighed; None where the counter does not move."""
+    _wait(device)
+    before = _step(counter)
     if before is None:
         return None
+    started = time.perf_counter()
     calls = work()
-    after = _between_steps(counter, _rest, 0.0, patience_s=STUCK_S)
+    busy_s = time.perf_counter() - started
+    after = _step(counter)
     if after is None:
         return None
-    return replace(before[1], calls=0), replace(after[0], calls=calls)
+    return _Weight(after.joules - before.joules, after.at_s - before.at_s, busy_s, calls)
 
 
-def _between_steps(
-    counter: Counter, work: Callable[[], int], window_s: float, patience_s: float
-) -> tuple[_Mark, _Mark] | None:
-    """The first and the last step of the counter over a window of work; None where it does not move."""
-    first: _Mark | None = None
-    calls = steps = 0
+def _step(counter: Counter) -> _Step | None:
+    """The next step of the counter while nothing runs; None where it does not move, or is gone."""
     try:
-        before, moved_s = counter(), time.perf_counter()
+        before, since_s = counter(), time.perf_counter()
         while True:
-            calls += work()
+            time.sleep(0.002)
             now_s, joules = time.perf_counter(), counter()
-            if joules == before:
-                if now_s - moved_s > patience_s:
-                    return None
-                continue
-            before, moved_s = joules, now_s
-            if first is None:
-                first = _Mark(now_s, joules, calls)
-                continue
-            steps += 1
-            if now_s - first.at_s >= window_s and (steps >= STEPS or now_s - first.at_s >= 4 * window_s):
-                return first, _Mark(now_s, joules, calls)
+            if joules != before:
+                return _Step(now_s, joules)
+            if now_s - since_s > STUCK_S:
+                return None
     except Exception as error:
         if type(error).__name__.startswith("NVMLError"):
             return None

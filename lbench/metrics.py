@@ -8,7 +8,7 @@ from typing import Any
 
 from lbench import floors
 from lbench.results import Row
-from lbench.statistics import median, median_interval
+from lbench.statistics import known_interval, median
 
 MIB = 1024 * 1024
 NAN = float("nan")
@@ -32,11 +32,11 @@ def _time(row: Row, _: dict[str, Any]) -> float:
 
 
 def _time_low(row: Row, _: dict[str, Any]) -> float:
-    return median_interval(row.times_ms)[0] if row.times_ms else NAN
+    return known_interval(row.times_ms)[0]
 
 
 def _time_high(row: Row, _: dict[str, Any]) -> float:
-    return median_interval(row.times_ms)[1] if row.times_ms else NAN
+    return known_interval(row.times_ms)[1]
 
 
 def _ns_per_token(row: Row, run: dict[str, Any]) -> float:

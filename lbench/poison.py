@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 SMALL_BYTES = 2**20
 """torch's CUDA allocator serves requests up to this size from a pool of their own."""
 M_PERTURB = -6
-"""glibc's mallopt option: fresh memory is filled with the complement of a byte."""
+"""glibc's mallopt option: fresh memory is filled with the complement of a number's lowest byte; 0 is off."""
+ALL_ONES = 0x100
+"""Not 0, and the complement of its lowest byte is 0xff: NaN in every type."""
 
 
 @contextmanager
@@ -18,19 +20,19 @@ def poisoned(device: str) -> Iterator[None]:
     """Within it fresh memory holds no number: what a kernel leaves unwritten, or reads unwritten, shows.
 
     On a GPU every free block of torch's allocator is filled with NaN (0xff bytes) at the start: the call
-    before has left the very blocks that the next one takes. On a CPU glibc fills what it hands out (0xfe
-    bytes: NaN in fp16, -1.7e38 in fp32 and bf16); with another C library nothing happens.
+    before has left the very blocks that the next one takes. On a CPU glibc fills what it hands out with the
+    same bytes; with another C library nothing happens.
     """
     if device.startswith("cuda"):
         _fill_free_blocks(device)
         yield
         return
     perturb = _mallopt()
-    perturb(M_PERTURB, 0x01)
+    perturb(M_PERTURB, ALL_ONES)
     try:
         yield
     finally:
-        perturb(M_PERTURB, 0x00)
+        perturb(M_PERTURB, 0)
 
 
 def _fill_free_blocks(device: str) -> None:

@@ -21,7 +21,7 @@ class Stopping:
     budget_s: float = 1.0
     """Wall time for the samples of one case over all its rounds, the least number of samples permitting."""
     target: float = 0.005
-    """Half width of the 95 % interval over the median that is good enough."""
+    """Half width of the interval (99 %) over the median that is good enough."""
     least: int = 10
     """Samples of a case at the least, whatever the budget."""
     most: int = 1000

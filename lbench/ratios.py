@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lbench.doubts import parts
-from lbench.statistics import median, median_interval, normal_quantile, t_quantile, t_shift
+from lbench.statistics import known_interval, median, normal_quantile, t_quantile, t_shift
 
 ALPHA = 0.004
 """Verdicts call two equal cases different so often."""
+ROUNDS = 3
+"""So many make a pair, of however few samples; two rounds need the samples of an interval."""
 POWER = 0.9
 """`could_see` is the difference that would be found so often."""
 
@@ -42,12 +44,19 @@ class Ratio:
     ratio: float
     low: float
     high: float
-    """The 95 % interval."""
+    """The 95 % interval; NaN where there were too few samples for one, and nothing can be told."""
     could_see: float
     """The smallest difference (0.018: 1.8 %) that would have been seen with a probability of `POWER`."""
     differs: bool
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there were samples enough."""
+        return not math.isnan(self.low)
+
     def __str__(self) -> str:
+        if not self.is_known:
+            return f"{self.ratio:.3f} times (too few samples to tell)"
         if self.differs:
             return f"{self.ratio:.3f} times (95 %: {self.low:.3f} to {self.high:.3f})"
         return f"no difference seen (could see {percent(self.could_see)})"
@@ -55,6 +64,8 @@ class Ratio:
 
 def percent(share: float) -> str:
     """Two digits: 0.018 is `1.8 %`."""
+    if math.isinf(share):
+        return "nothing: too few samples"
     if share >= 10:
         return "over 1000 %"
     return f"{share * 100:.2g} %" if share < 0.095 else f"{share * 100:.0f} %"
@@ -99,12 +110,15 @@ def paired(one: Sequence[float], other: Sequence[float], noise: Noise | None = N
 def unpaired(one: tuple[float, float, float], other: tuple[float, float, float]) -> Ratio:
     """As `paired` for cases that took no turns, from their medians and 95 % intervals (median, low, high).
 
-    They differ where the intervals, widened to `ALPHA`, do not meet; drift between the two is not in it.
+    They differ where the intervals, widened to `ALPHA`, do not meet; drift between the two is not in it. An
+    interval that is not known (NaN) meets any other.
     """
     wider = t_quantile(1 - ALPHA / 2, 1000) / t_quantile(0.975, 1000)
     halves = [(math.log(high / low)) / 2 for _, low, high in (one, other)]
     log = math.log(one[0] / other[0])
     half, needed = sum(halves), wider * sum(halves)
+    if math.isnan(half):
+        return Ratio(ratio=math.exp(log), low=half, high=half, could_see=math.inf, differs=False)
     return Ratio(
         ratio=math.exp(log),
         low=math.exp(log - half),
@@ -120,11 +134,10 @@ def compared(
     noise: Noise | None = None,
 ) -> Ratio:
     """Two cases by their samples and rounds: paired where both took turns, else by their intervals."""
-    if len(one[1]) > 1 and len(other[1]) > 1:
-        ratio = paired(round_medians(*one), round_medians(*other), noise)
-        if ratio is not None:
-            return ratio
-    return unpaired(*((median(times), *median_interval(times)) for times in (one[0], other[0])))
+    alone = unpaired(*((median(times), *known_interval(times)) for times in (one[0], other[0])))
+    if min(len(one[1]), len(other[1])) >= (2 if alone.is_known else ROUNDS):
+        return paired(round_medians(*one), round_medians(*other), noise) or alone
+    return alone
 
 
 def _grown(log: float) -> float:

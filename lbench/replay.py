@@ -28,14 +28,13 @@ import fnmatch
 import functools
 import math
 import random
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbench import results, timing
+from lbench import fields, results, timing
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
 from lbench.protocol import Protocol
@@ -46,6 +45,32 @@ from lbench.statistics import median
 PREFIX = "replay:"
 SCRIPT = "replay.toml"
 ENVIRONMENT = {"device": "cuda", "gpu": "scripted GPU", "cpu": "scripted CPU"}
+TOP = {
+    "copy_bandwidth_gb_s": fields.POSITIVE,
+    "environment": fields.TABLE,
+    "case": fields.some(fields.TABLE),
+}
+"""Fields of a script, and what each may be."""
+CASE = {
+    "match": fields.TEXT,
+    "times_ms": fields.some(fields.NUMBER),
+    "verdict": fields.TEXT,
+    "reason": fields.TEXT,
+    "seed": fields.WHOLE,
+    "slowdown": fields.NUMBER,
+    "drift": fields.NUMBER,
+    "jump_ms": fields.NUMBER,
+    "after": fields.NUMBER,
+    "state": fields.TABLE,
+    "silent": fields.YES_NO,
+}
+"""Those of a [[case]]."""
+STATE = {
+    "sm_mhz": fields.NUMBER,
+    "power_w": fields.NUMBER,
+    "temperature_c": fields.NUMBER,
+    "slowdowns": fields.some(fields.TEXT),
+}
 KEPT = (
     "verdict",
     "reason",
@@ -191,15 +216,18 @@ def _round(replay: Replay, case: Case, protocol: Protocol, turn: Mapping[str, An
             stopping, least=count, most=count, slow_least=count, very_slow_samples=count, budget_s=math.inf
         )
     part = stopping.share(clock.first, turn.get("spent_s", 0.0), turn["number"], turn["call_s"])
-    taken = timing.take(
-        lambda: None,
-        clock,
-        part,
-        sample_s=turn["call_s"],
-        seen=turn.get("seen", ()),
-        telemetry=replay.telemetry(case, clock),
-        now=clock.now,
-    )
+    try:
+        taken = timing.take(
+            lambda: None,
+            clock,
+            part,
+            sample_s=turn["call_s"],
+            seen=turn.get("seen", ()),
+            telemetry=replay.telemetry(case, clock),
+            now=clock.now,
+        )
+    except timing.NoTime as error:
+        return {"verdict": "failed", "reason": f"in round {turn['number'] + 1}: NoTime: {error}"}
     outcome = {"verdict": "ok", "reason": "", **dataclasses.asdict(taken)}
     del outcome["enqueue_us"]
     used = dataclasses.replace(protocol, timer="replay")
@@ -209,22 +237,14 @@ def _round(replay: Replay, case: Case, protocol: Protocol, turn: Mapping[str, An
 def _read_script(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        script = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no valid TOML: {error}") from error
-    known = ("copy_bandwidth_gb_s", "environment", "case")
-    for name in script:
-        if name not in known:
-            raise UsageError(f"{path}: {unknown('key', name, known)}")
+    script = fields.parse(path.read_bytes(), str(path))
+    fields.check(script, TOP, str(path))
     return script
 
 
 def _script(given: Mapping[str, Any], path: Path) -> Script:
-    known = [one.name for one in dataclasses.fields(Script)]
-    for name in given:
-        if name not in known:
-            raise UsageError(f"{path}, [[case]]: {unknown('key', name, known)}")
+    fields.check(given, CASE, f"{path}, [[case]]")
+    fields.check(given.get("state", {}), STATE, f"{path}, state of a [[case]]")
     if given.get("verdict", "ok") not in results.VERDICTS:
         raise UsageError(f"{path}, [[case]]: {unknown('verdict', given['verdict'], results.VERDICTS)}")
     return Script(**{**given, "times_ms": tuple(given.get("times_ms", ()))})

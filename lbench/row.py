@@ -32,7 +32,7 @@ _TUPLES = ("times_ms", "rounds", "blocks", "enqueue_us", "kernels", "doubts")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """All that happened to a case. Only an `ok` row has times."""
+    """All that happened to a case. Only an `ok` row has times, unless it was only verified."""
 
     case: Case
     suite: str
@@ -68,7 +68,8 @@ class Row:
     """Bytes: inputs, outputs, gradients, saved, peak (beyond what was there), workspace; on a GPU also slack,
     reserved, device; of a model also weights, optimizer, cache."""
     energy: dict[str, float] = field(default_factory=dict)
-    """joules_per_call (idle power subtracted), idle_w, window_s; empty where the device has no counter."""
+    """joules_per_call (idle power subtracted), idle_w, window_s, calls; empty where the device has no counter
+    or waited for the host."""
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
     """Tensor -> {rms, block}: relative RMS over all of it, and of its worst 64-token block."""
     limits: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -93,6 +94,16 @@ class Row:
             raise ValueError(f"verdict {self.verdict!r}; allowed are {', '.join(VERDICTS)}")
         if self.times_ms and self.verdict != "ok":
             raise ValueError(f"a row that is {self.verdict} has no times")
+
+    @property
+    def only_verified(self) -> bool:
+        """Whether it is right and nobody set out to time it: a row of `lbench verify`."""
+        return self.verdict == "ok" and not (self.times_ms or self.enqueue_us or self.protocol)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a resume leaves it alone."""
+        return self.verdict in FINAL and not self.only_verified
 
     def reproduce(self, run: Mapping[str, Any], device: str = "") -> str:
         """The command that runs just this case; `run` is the document of the run that made the row.

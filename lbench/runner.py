@@ -28,7 +28,7 @@ from lbench.machine import memory_is_limited
 from lbench.plan import Plan
 from lbench.prediction import reason_to_skip
 from lbench.replay import is_replay
-from lbench.results import FINAL, Results, Row, Writer, content_id
+from lbench.results import Results, Row, Writer, content_id
 from lbench.rotation import Member
 from lbench.suite import Suite
 
@@ -72,7 +72,7 @@ class Sweep:
         return [case for case in self.cases if not self._is_final(case)]
 
     def _is_final(self, case: Case) -> bool:
-        return case.key in self.rows and self.rows[case.key].verdict in FINAL
+        return case.key in self.rows and self.rows[case.key].is_final
 
     def look(self) -> list[str]:
         """What might disturb the run, in words; kept with the run."""
@@ -162,10 +162,13 @@ class Sweep:
             else:
                 members.append(member)
         has_pair = any(row.twin for row in self.rows.values())
-        yield from self._turns(rotation.with_twin(members, has_pair), starting)
+        failed = set()
+        for row in self._turns(rotation.with_twin(members, has_pair), starting):
+            failed.add(row.case.key)
+            yield row
         strange = self._strangers()
         for member in members:
-            if member.done:
+            if member.case.key not in failed:
                 member.doubts += strange
                 yield self._keep(self._row(member, member.outcome()))
 

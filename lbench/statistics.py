@@ -7,6 +7,9 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
+LEAST = 5
+"""Samples that have an interval: the range of five holds the median with 93.75 %, that of two with half."""
+
 
 def median(samples: Sequence[float]) -> float:
     """The median of at least one sample."""
@@ -34,6 +37,11 @@ def median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple
         cumulative += probability
     lowest = max(below - 1, 0)
     return ordered[lowest], ordered[count - 1 - lowest]
+
+
+def known_interval(samples: Sequence[float]) -> tuple[float, float]:
+    """`median_interval` of at least `LEAST` samples; NaN for fewer, whose range says too little."""
+    return median_interval(samples) if len(samples) >= LEAST else (math.nan, math.nan)
 
 
 def normal_quantile(probability: float) -> float:

@@ -21,43 +21,45 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from lbench import backends, mechanisms
+from lbench import backends, fields, mechanisms
 from lbench.case import MODEL_SETTINGS, Case
 from lbench.errors import UsageError, unknown
 from lbench.lengths import batch_of, parse_length, parse_lengths
 from lbench.limits import Limits
 from lbench.protocol import L2, TIMERS, Protocol, Stopping
 
-AXES = (
-    "backend",
-    "mechanism",
-    "pass",
-    "seq",
-    "batch",
-    "tokens",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "head_dim_v",
-    "dtype",
-    "decay",
-    "inputs",
-    "seed",
-    "model",
-    *MODEL_SETTINGS,
-)
 CHUNKS = ("chunk", "prefill_chunk")
+LENGTHS = ("seq", "batch", "tokens", "heads", "kv_heads", "head_dim", "head_dim_v", *CHUNKS)
+NAMES = ("backend", "mechanism", "pass", "dtype", "decay", "inputs", "model", *MODEL_SETTINGS)
+AXES = {
+    **dict.fromkeys(NAMES, fields.one_or_some(fields.TEXT)),
+    **dict.fromkeys(LENGTHS, fields.one_or_some(fields.LENGTH)),
+    "seed": fields.one_or_some(fields.WHOLE),
+}
+"""Of a [[sweep]], and what each may be."""
 EXCLUSIVE = (("batch", "tokens"), ("backend", "mechanism"))
 SHAPE = ("heads", "kv_heads", "head_dim", "head_dim_v", "decay", "inputs")
 """Axes of mixers alone: a model has a shape of its own."""
-TOP_KEYS = ("title", "cell_timeout_s", "l2", "timer", "energy", "stopping", "constancy", "sweep")
+TOP = {
+    "title": fields.TEXT,
+    "cell_timeout_s": fields.POSITIVE,
+    "l2": fields.TEXT,
+    "timer": fields.TEXT,
+    "energy": fields.YES_NO,
+    "stopping": fields.TABLE,
+    "constancy": fields.TABLE,
+    "sweep": fields.some(fields.TABLE),
+}
+STOPPING = {
+    one.name: fields.COUNT if isinstance(one.default, int) else fields.AMOUNT
+    for one in dataclasses.fields(Stopping)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ def of_key(key: str) -> tuple[Suite, Case]:
 
 def of_document(document: Mapping[str, Any]) -> Suite:
     """The suite that a run was made with, from `Suite.as_dict`; its timing protocol above all."""
-    content = {key: value for key, value in document.items() if key in TOP_KEYS}
+    content = {key: value for key, value in document.items() if key in TOP}
     return _parse(str(document.get("name", "run")), content)
 
 
@@ -177,10 +179,10 @@ def load(name: str) -> Suite:
     else:
         raise unknown("suite", name, names())
     try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"suite {name} is no valid TOML: {error}") from error
-    return _parse(path.name.removesuffix(".toml"), content)
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"suite {name} cannot be read: {error.strerror}") from error
+    return _parse(path.name.removesuffix(".toml"), fields.parse(content, f"suite {name}"))
 
 
 def _folder() -> Any:
@@ -190,22 +192,14 @@ def _folder() -> Any:
 
 
 def _parse(name: str, content: dict[str, Any]) -> Suite:
-    def check(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-        for key in given:
-            if key not in known:
-                raise UsageError(f"suite {name}, {where}: {unknown('key', key, known)}")
-
-    stopping_fields = tuple(entry.name for entry in dataclasses.fields(Stopping))
-    check(content, TOP_KEYS, "top level")
-    check(content.get("stopping", {}), stopping_fields, "[stopping]")
+    fields.check(content, TOP, f"suite {name}, top level")
+    fields.check(content.get("stopping", {}), STOPPING, f"suite {name}, [stopping]")
     for sweep in content.get("sweep", []):
-        check(sweep, AXES, "[[sweep]]")
+        fields.check(sweep, AXES, f"suite {name}, [[sweep]]")
         _check_exclusive(sweep, f"suite {name}, [[sweep]]: ", "")
     for key, allowed in (("l2", L2), ("timer", TIMERS)):
         if content.get(key, allowed[0]) not in allowed:
-            raise UsageError(f"suite {name}: {unknown(key, str(content[key]), allowed)}")
-    if not isinstance(content.get("energy", True), bool):
-        raise UsageError(f"suite {name}: energy is {content['energy']!r}; it is true or false")
+            raise UsageError(f"suite {name}: {unknown(key, content[key], allowed)}")
     Limits.of(content.get("constancy", {}), f"suite {name}, [constancy]")
     return Suite(
         name=name,
@@ -271,7 +265,7 @@ def _values(axis: str, value: Any) -> list[Any]:
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     if axis == "seq":
         return [length for text in values for length in parse_lengths(str(text))]
-    if axis in ("tokens", "batch", "heads", "kv_heads", "head_dim", "head_dim_v", *CHUNKS):
+    if axis in LENGTHS:
         return [parse_length(str(text), axis) for text in values]
     if axis == "model":
         from lbench import models

@@ -8,7 +8,8 @@ alone; the host waits only between batches of samples. A sample during which the
 the host all the same is known by its start event, which had passed before the call was enqueued; it is
 discarded and counted, unless most are like that: then all are kept and the row is doubted. So are samples of
 a block of 100 ms or more at whose ends the card said that heat or its hardware slowed it down. Sampling stops
-when the 95 % interval of the median is within `target` of it, or at the budget.
+when the 99 % interval of the median is within `target` of it, or at the budget. A reading that is no positive
+time (the clock was set back) never counts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from typing import Any
 from lbench.clock import Call, Clock, Reading, clock_of
 from lbench.doubts import Doubt
 from lbench.protocol import Stopping
-from lbench.statistics import median, median_interval
+from lbench.statistics import known_interval, median, median_interval
 from lbench.telemetry import DISCARDED, Silent, State, Telemetry
 
 BLOCK_S = 0.1
 """Wall time of samples after which the card is asked how it is; a shorter round is one block."""
+SURE = 0.99
+"""Of the interval that ends the sampling: whoever looks after every batch sees one that is short by luck."""
 BATCH_S = 0.05
 """Calls that the host enqueues without waiting take about so long."""
+
+
+class NoTime(RuntimeError):
+    """The clock never ran forwards during a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +60,8 @@ class Sample:
 
     @property
     def interval_ms(self) -> tuple[float, float]:
-        """The 95 % interval of the median."""
-        return median_interval(self.times_ms)
+        """The 95 % interval of the median; NaN for fewer than five samples."""
+        return known_interval(self.times_ms)
 
     def __str__(self) -> str:
         low, high = self.interval_ms
@@ -141,7 +148,7 @@ def take(
     """One round of samples of a warm call, until `stopping` (of this round) says enough.
 
     `sample_s` is about how long one sample takes; `seen` are the times (ms) of rounds before, which count
-    towards the interval of the median.
+    towards the interval of the median. NoTime where no reading was a time.
     """
     telemetry = telemetry or Silent()
     wanted_s = max(stopping.budget_s, stopping.least * sample_s)
@@ -164,7 +171,10 @@ def take(
         if enough and (moment - started > stopping.budget_s or _settled(times_ms, stopping)):
             break
     _close(blocks, telemetry)
-    return _sample(blocks)
+    sampled = _sample(blocks)
+    if not sampled.times_ms:
+        raise NoTime(f"none of {sampled.calls()} readings of the clock was a positive time; measure again")
+    return sampled
 
 
 def _look(block: _Block, telemetry: Telemetry) -> None:
@@ -184,17 +194,24 @@ def _close(blocks: list[_Block], telemetry: Telemetry) -> None:
 
 
 def _sample(blocks: Sequence[_Block]) -> Sample:
-    """What counts, block by block: without discarded readings, unless they are most; then with doubts."""
+    """What counts, block by block: without discarded readings, unless they are most; then with doubts.
+
+    What is no positive time counts in no case.
+    """
     reasons = [block.reason(reading) for block in blocks for reading in block.readings]
     discarded = {reason: reasons.count(reason) for reason in sorted({*reasons} - {""})}
     doubts: tuple[str, ...] = ()
     if 2 * sum(discarded.values()) > len(reasons):
         doubts = tuple(Doubt(reason).told("in most samples") for reason in discarded)
-        discarded = {}
+        discarded = {name: count for name, count in discarded.items() if name == Doubt.CLOCK_JUMP}
     times_ms: list[float] = []
     kept: list[dict[str, Any]] = []
     for block in blocks:
-        counted = [reading.time_ms for reading in block.readings if doubts or not block.reason(reading)]
+        counted = [
+            reading.time_ms
+            for reading in block.readings
+            if not block.reason(reading) or (doubts and reading.time_ms > 0)
+        ]
         kept.append(block.as_dict(len(times_ms), len(counted)))
         times_ms += counted
     return Sample(
@@ -212,7 +229,7 @@ def _sample(blocks: Sequence[_Block]) -> Sample:
 
 
 def _settled(times_ms: list[float], stopping: Stopping) -> bool:
-    low, high = median_interval(times_ms)
+    low, high = median_interval(times_ms, SURE)
     return high - low <= 2 * stopping.target * median(times_ms)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lbench import backends, mechanisms
+from lbench import attest, backends, mechanisms
 from lbench.case import Case
 from lbench.comparison import BLOCK, Error, errors_of
 from lbench.mechanisms.draws import dtype_of
@@ -74,11 +74,24 @@ def verify(
             reason = f"{name} has shape {given}, it must be {shape(dims[name], case)}"
             return Verification(errors={}, limits={}, coverage=coverage, verdict="wrong", reason=reason)
     errors = errors_of(outputs, mechanism.reference(case, inputs, output_gradient), dims)
+    errors |= dict.fromkeys(_not_finite(outputs, expected), Error(rms=math.inf, block=math.inf))
     limits = limits or limits_of(case, inputs, output_gradient)
     reason = reason_of(errors, limits)
     return Verification(
         errors=errors, limits=limits, coverage=coverage, verdict="wrong" if reason else "ok", reason=reason
     )
+
+
+def _not_finite(outputs: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
+    """Tensors that hold a number which is not finite anywhere, whatever the reference covers."""
+    import torch
+
+    finite = []
+    for name in names:
+        pieces = attest.pieces(outputs[name].detach())
+        finite.append(torch.stack([torch.isfinite(piece).all() for piece in pieces]).all())
+    # Read once: the host waits for the device at every number it asks for.
+    return [name for name, good in zip(names, torch.stack(finite).tolist(), strict=True) if not good]
 
 
 def limits_of(case: Case, inputs: Inputs, output_gradient: Tensor | None) -> dict[str, Error]:

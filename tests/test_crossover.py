@@ -267,3 +267,18 @@ def test_the_command_line_knows_models(tmp_path: Path, cli: Cli) -> None:
     code, _, error = cli("crossover", "tnl-1b", "lama-1b", tmp_path)
     assert (code, "did you mean" in error) == (2, True)
     assert cli("crossover", "tnl-1b", "llama-1b", "--pass", "trian", tmp_path)[0] == 2
+
+
+def test_few_samples_tell_no_crossover_and_json_has_no_nan(tmp_path: Path, cli: Cli) -> None:
+    writer = Writer(tmp_path)
+    for row in sides(3000):
+        writer.append(dataclasses.replace(row, times_ms=row.times_ms[:3], rounds=()))
+    writer.close()
+    code, out, _ = cli("crossover", A, B, tmp_path)
+    assert code == 0
+    assert "could see nothing: too few samples" in " ".join(out.split())
+    assert "nan" not in out
+    text = cli("crossover", A, B, tmp_path, "--json")[1]
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert {answer["state"] for answer in found} == {"untold"}
+    assert {point["ratio"]["low"] for answer in found for point in answer["points"]} == {None}

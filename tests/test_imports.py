@@ -28,7 +28,7 @@ LAYERS = (
         "interrupt",
         "terminal",
     },
-    {"doubts", "graph", "preflight", "replay_clock", "revisions"},
+    {"doubts", "fields", "graph", "preflight", "replay_clock", "revisions"},
     {"lengths", "limits", "durations", "timing", "ratios", "memory", "poison", "energy"},
     {"case", "environment"},
     {"row"},

@@ -41,6 +41,13 @@ def returns_what_the_memory_held(q, k, v):
     room[64:] = o.flatten()
     del room
     return torch.empty(64 + o.numel())[64:].view(o.shape)
+
+def leaves_tokens_unwritten(q, k, v):
+    heads_first = (x.transpose(1, 2) for x in (q, k, v))
+    right = torch.nn.functional.scaled_dot_product_attention(*heads_first, is_causal=True).transpose(1, 2)
+    o = torch.empty_like(right)
+    o[:, :1000], o[:, 1001:] = right[:, :1000], right[:, 1001:]
+    return o
 '''
 
 
@@ -119,23 +126,39 @@ def test_the_least_memory_is_that_of_the_tensors_themselves(mechanism: str, pass
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's M_PERTURB")
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, None), (torch.float32, 1e38)])
-def test_fresh_memory_is_poisoned_and_only_within(dtype, limit) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_fresh_memory_is_poisoned_and_only_within(dtype) -> None:
     sizes = (100, 10_000, 5_000_000)
     with poisoned("cpu"):
         made = [torch.empty(size, dtype=dtype) for size in sizes]
     for tensor in made:
-        assert tensor.isnan().all() if limit is None else (tensor.abs() > limit).all()
+        assert tensor.isnan().all()
     del made, tensor
     assert all((torch.zeros(size) == 0).all() for size in sizes)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's M_PERTURB")
-def test_a_result_that_is_right_by_what_memory_held_is_wrong(cli, functions) -> None:
-    """Without the poison the same function often passes."""
+@pytest.mark.parametrize(
+    ("function", "length"), [("returns_what_the_memory_held", 64), ("leaves_tokens_unwritten", 4160)]
+)
+def test_a_result_that_is_right_by_what_memory_held_is_wrong(cli, functions, function, length) -> None:
+    """Without the poison the first often passes; the second lies where a long reference does not look."""
     code, out, _ = cli(
-        *("verify", "--backend", f"{functions}:returns_what_the_memory_held", "--mechanism", "softmax"),
-        *("--seq", 64, "--heads", 1, "--pass", "fwd", "--head-dim", 16, "--dtype", "fp32", "--device", "cpu"),
+        *("verify", "--backend", f"{functions}:{function}", "--mechanism", "softmax"),
+        *(
+            "--seq",
+            length,
+            "--heads",
+            1,
+            "--pass",
+            "fwd",
+            "--head-dim",
+            16,
+            "--dtype",
+            "fp32",
+            "--device",
+            "cpu",
+        ),
         "--in-process",
     )
     assert code == 1, out

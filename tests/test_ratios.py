@@ -102,6 +102,31 @@ def test_fewer_than_two_rounds_make_no_pair() -> None:
     assert alone.ratio == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_equal_cases_are_told_apart_no_oftener_with_few_samples(count: int, rounds: int) -> None:
+    """Whatever their number, and however they are spread over rounds."""
+    chance = random.Random(f"{count} {rounds}")
+    starts = sorted({count * number // rounds for number in range(rounds)}) if rounds else []
+    trials = 2000
+    false = 0
+    for _ in range(trials):
+        pair = [([chance.gauss(1, 0.02) for _ in range(count)], starts) for _ in "ab"]
+        false += compared(*pair).differs
+    assert share_interval(false, trials, 0.999)[0] <= ALPHA
+
+
+@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=4), st.booleans())
+def test_few_samples_crown_nobody_however_far_apart(samples: list[float], turns: bool) -> None:
+    starts = [0, 1] if turns and len(samples) > 1 else []
+    others = [100 * time_ms for time_ms in samples]
+    for judged in (compared((samples, starts), (others, starts)), compared((samples, ()), ([1.0] * 9, ()))):
+        assert not judged.differs
+        assert not judged.is_known
+        assert "too few samples" in str(judged)
+        assert percent(judged.could_see) == "nothing: too few samples"
+
+
 def test_cases_that_took_no_turns_differ_where_their_intervals_do_not_meet() -> None:
     assert unpaired((1.1, 1.09, 1.11), (1.0, 0.99, 1.01)).differs
     assert not unpaired((1.02, 1.0, 1.04), (1.0, 0.98, 1.02)).differs

@@ -166,6 +166,14 @@ def test_a_slow_half_and_the_time_that_passes(
     assert clock.now() == pytest.approx(sum(read) * 1e-3)
 
 
+def test_a_clock_that_never_runs_forwards_is_a_failure(cli, kept: Path) -> None:
+    (kept / "replay.toml").write_text('[[case]]\nmatch = "lightning_*"\ntimes_ms = [-1.0, 0.0]\n')
+    for row in replayed(cli, kept, seq="1k").values():
+        if row.case.backend == "lightning_eager":
+            assert row.verdict == "failed"
+            assert row.reason.startswith("in round 1: NoTime: none of ")
+
+
 def test_the_clock_jumps_once() -> None:
     clock = ReplayClock(samples_ms=(1.0,) * 10, script=Script(jump_ms=500.0))
     times_ms = [reading.time_ms for reading in clock.read(lambda: None, 10)]
@@ -179,6 +187,14 @@ def test_the_clock_jumps_once() -> None:
         ("[[case]]\nslow = 1\n", "unknown key 'slow'"),
         ('[[case]]\nverdict = "lost"\n', "unknown verdict 'lost'"),
         ("[[case]\n", "no valid TOML"),
+        ("copy_bandwidth_gb_s = 'x'\n", "copy_bandwidth_gb_s is 'x'; it is a number above 0"),
+        ("case = 5\n", "case is 5; it is a list, of which each is a table"),
+        ("environment = 5\n", "environment is 5; it is a table"),
+        ("[[case]]\ntimes_ms = 5\n", "times_ms is 5; it is a list, of which each is a number"),
+        ("[[case]]\ntimes_ms = ['x']\n", "times_ms is ['x']; it is a list, of which each is a number"),
+        ("[[case]]\nmatch = 5\n", "match is 5; it is a text"),
+        ("[[case]]\nslowdown = 'x'\n", "slowdown is 'x'; it is a number"),
+        ("[[case]]\nstate = { slowdowns = 5 }\n", "slowdowns is 5; it is a list, of which each is a text"),
         ("seed = 1\n", "unknown key 'seed'"),
         (None, "holds neither rows.jsonl nor replay.toml"),
     ],

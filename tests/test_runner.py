@@ -30,6 +30,7 @@ PREPARED = {
     "memory": {"inputs": 1, "outputs": 1, "gradients": 0, "peak": 1},
     "spent": {"verify": 0.0, "compile": 0.1},
 }
+VERIFIED = {"verdict": "ok", "reason": "", "verify_s": 0.0}
 ROUND = {
     "verdict": "ok",
     "reason": "",
@@ -62,7 +63,7 @@ class ScriptedWorker:
         length, backend = request["case"]["seq_len"], request["case"]["backend"]
         asked = request["turn"]["number"] if request["do"] == "round" else "prepare"
         self.log.append(f"{backend} {length} {asked}")
-        usual = PREPARED if asked == "prepare" else ROUND
+        usual = ROUND if request["do"] == "round" else PREPARED if request["do"] == "prepare" else VERIFIED
         outcome = self.script.get((backend, length, asked), self.script.get((length, asked), usual))
         if isinstance(outcome, BaseException):
             raise outcome
@@ -369,3 +370,36 @@ def test_a_case_that_fails_in_a_round_takes_its_twin_with_it(tmp_path: Path) -> 
         "0",
         "1",
     ]
+
+
+@pytest.mark.parametrize("turn", range(9))
+def test_a_case_that_fails_in_any_turn_has_one_row_and_it_tells_the_failure(
+    tmp_path: Path, turn: int
+) -> None:
+    """That of its twin too, in the last round, when the case itself has taken all of its own."""
+    asked = iter(range(9))
+
+    class FailsOnce(ScriptedWorker):
+        def ask(self, request, timeout_s):
+            if request["do"] == "round" and next(asked) == turn:
+                raise Died("the worker ended with exit code 9")
+            return super().ask(request, timeout_s)
+
+    slow = {(TWO[0], 1024, "prepare"): {**PREPARED, "call_s": 0.4}}
+    slow[TWO[1], 1024, "prepare"] = {**PREPARED, "call_s": 0.3}
+    sweep = make_sweep(tmp_path, {}, [], backend=TWO, seq="1k")
+    sweep._crew = Crew("cpu", lambda: FailsOnce(slow, []))
+    rows = list(sweep.measure())
+    assert sorted(row.verdict for row in rows) == ["crashed", "ok"]
+    assert len({row.case.key for row in rows}) == 2
+    assert list(results.read(tmp_path).rows.values()) == rows
+
+
+def test_what_was_only_verified_is_timed_by_a_resume(tmp_path: Path) -> None:
+    checked = make_sweep(tmp_path, {}, [], seq="1k,2k")
+    checked.verify_only = True
+    assert all(row.only_verified for row in checked.measure())
+    resumed = make_sweep(tmp_path, {}, [], resume=True, seq="1k,2k")
+    assert resumed.todo == resumed.cases
+    assert all(row.times_ms and not row.only_verified for row in resumed.measure())
+    assert make_sweep(tmp_path, {}, [], resume=True, seq="1k,2k").todo == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbench.statistics import median, median_interval
+from lbench.statistics import LEAST, known_interval, median, median_interval
 
 SAMPLES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 
@@ -40,3 +41,11 @@ def test_it_covers_the_true_median_as_often_as_it_says(count: int) -> None:
 
 def test_five_samples_give_their_range() -> None:
     assert median_interval([5, 1, 4, 2, 3]) == (1, 5)
+
+
+@given(SAMPLES)
+def test_an_interval_is_known_from_five_samples_on(samples: list[float]) -> None:
+    low, high = known_interval(samples)
+    assert math.isnan(low) == math.isnan(high) == (len(samples) < LEAST)
+    if len(samples) >= LEAST:
+        assert (low, high) == median_interval(samples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lbench import suite
@@ -85,6 +87,55 @@ def test_a_broken_file_is_told(tmp_path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         suite.load(str(path)).cases("cpu")
+
+
+# A value that TOML can hold and no field wants.
+STRANGE = ["[[]]", "{ x = 1 }", "nan", "-1.5", "1979-05-27"]
+FIELDS = [
+    *[(f"{name} = {{}}", name, "top level") for name in suite.TOP],
+    *[(f"[stopping]\n{name} = {{}}", name, "[stopping]") for name in suite.STOPPING],
+    *[(f"[[sweep]]\n{name} = {{}}", name, "[[sweep]]") for name in suite.AXES],
+    *[(f"[[sweep]]\n{name} = [{{}}]", name, "[[sweep]]") for name in suite.AXES],
+]
+
+
+@pytest.mark.parametrize("value", STRANGE)
+@pytest.mark.parametrize(("line", "name", "where"), FIELDS)
+def test_a_field_of_another_type_is_told_with_file_and_place(
+    tmp_path, line: str, name: str, where: str, value: str
+) -> None:
+    if name in ("stopping", "constancy") and value == "{ x = 1 }":
+        return  # a table with a key that is none
+    path = tmp_path / "mine.toml"
+    path.write_text(line.format(value) + "\n")
+    with pytest.raises(UsageError) as told:
+        suite.load(str(path))
+    assert str(told.value).startswith(f"suite mine, {where}: {name} is ")
+    assert "; it is " in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "rule", ["rounds = 0", "least = 2.5", "most = true", "budget_s = inf", "target = -1"]
+)
+def test_a_stopping_rule_that_cannot_be_is_told(tmp_path, rule: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"[stopping]\n{rule}\n[[sweep]]\nbackend = 'lightning_eager'\n")
+    with pytest.raises(UsageError, match=f"{rule.split()[0]} is .*; it is a (whole )?number of at least"):
+        suite.load(str(path))
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe[[sweep]]")
+    with pytest.raises(UsageError, match="is no valid TOML"):
+        suite.load(str(path))
+
+
+def test_what_a_run_keeps_of_a_suite_reads_back() -> None:
+    for name in suite.names():
+        loaded = suite.load(name)
+        document = json.loads(json.dumps(loaded.as_dict()))
+        assert suite.of_document(document).as_dict() == document
 
 
 def test_an_unknown_suite_is_suggested() -> None:

@@ -85,6 +85,20 @@ def test_the_twin_of_the_group_sets_the_noise_floor(tmp_path: Path) -> None:
     assert not ratio_of(first, second, noise_of(frame)).differs
 
 
+@pytest.mark.parametrize("rounds", [(), (0, 1)])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_samples_crown_nobody(tmp_path: Path, count: int, rounds: tuple[int, ...]) -> None:
+    few = [
+        dataclasses.replace(row(name, 1.0), times_ms=(time_ms,) * count, rounds=rounds[:count])
+        for name, time_ms in (("lightning_eager", 6000.0), ("sdpa_flash", 9000.0))
+    ]
+    table = tabled(tmp_path, *few)
+    assert not any(best for _, best in texts(table).values())
+    assert "~: no difference seen from the best (could see nothing: too few samples)" in table.legend
+    frame = lbench.load(tmp_path)
+    assert frame[["time_ms_low", "time_ms_high"]].isna().all(axis=None)
+
+
 def test_rows_of_two_runs_are_not_paired(tmp_path: Path) -> None:
     other = dataclasses.replace(row("sdpa_flash", 1.03), run="r2")
     table = tabled(tmp_path, row("lightning_eager", 1.0), other)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbench import timing
 from lbench.clock import CpuClock, CudaClock, Reading
 from lbench.protocol import Stopping
+from lbench.statistics import median_interval, share_interval
 from lbench.telemetry import HARDWARE, POWER_CAP, THERMAL, State
 from lbench.timing import Sample, measure, take
 
@@ -36,9 +41,9 @@ class ScriptedClock:
 
     def read(self, call, count):
         readings = []
-        for given in itertools.islice(self.times_ms, count):
+        for scripted in itertools.islice(self.times_ms, count):
             call()
-            reading = given if isinstance(given, Reading) else Reading(given)
+            reading = scripted if isinstance(scripted, Reading) else Reading(scripted)
             self.elapsed_s += reading.time_ms * 1e-3
             readings.append(reading)
         return readings
@@ -100,6 +105,26 @@ def test_samples_of_earlier_rounds_count_towards_the_interval() -> None:
     assert len(taken(itertools.repeat(1.0), stopping, seen=(1.0, 3.0) * 20).times_ms) > 10
 
 
+def test_to_look_often_costs_no_coverage() -> None:
+    """A clock with two modes, as a card with two states: sampling must not end since one came first."""
+    chance = random.Random(7)
+    stopping = Stopping()
+
+    def times_ms() -> Iterator[float]:
+        while True:
+            yield 20 * (chance.choice((1.0, 1.03)) + chance.gauss(0, 0.0005))
+
+    trials, hits = 400, 0
+    for _ in range(trials):
+        seen: tuple[float, ...] = ()
+        for number in range(stopping.rounds):
+            part = stopping.share(len(seen), sum(seen) * 1e-3, number, 0.02)
+            seen += taken(times_ms(), part, sample_s=0.02, seen=seen).times_ms
+        low, high = median_interval(seen)
+        hits += low <= 20 * 1.015 <= high
+    assert share_interval(hits, trials, 0.99)[1] >= 0.95
+
+
 def test_every_sample_is_kept_in_order() -> None:
     times_ms = [3.0, 1.0, 2.0, 4.0] * 25
     assert taken(times_ms, Stopping(budget_s=1e9, most=100)).times_ms == tuple(times_ms)
@@ -120,6 +145,22 @@ def test_where_most_samples_waited_all_are_kept_and_doubted() -> None:
     assert len(sampled.times_ms) == 50
     assert not sampled.discarded
     assert sampled.doubts == ("host-bound: in most samples",)
+
+
+@given(st.lists(st.sampled_from([-1e6, 0.0, 1.0, math.nan]), min_size=1, max_size=40), st.booleans())
+def test_a_reading_that_is_no_positive_time_never_counts(times_ms: list[float], waited: bool) -> None:
+    readings = [Reading(time_ms, host_bound=waited) for time_ms in times_ms]
+    count = len(times_ms)
+    stopping = Stopping(budget_s=0, least=count, most=count)
+    if 1.0 not in times_ms:
+        with pytest.raises(timing.NoTime, match=f"none of {count} readings"):
+            taken(readings, stopping)
+        return
+    sampled = taken(readings, stopping)
+    assert set(sampled.times_ms) == {1.0}
+    assert sampled.discarded.get("clock jump", 0) == count - times_ms.count(1.0)
+    assert sampled.calls() == count
+    assert sum(block["count"] for block in sampled.blocks) == len(sampled.times_ms)
 
 
 def test_blocks_are_of_100_ms_or_more_and_cover_every_sample() -> None:

@@ -279,3 +279,8 @@ def test_the_interval_is_checked_against_another_formula(folder: Path) -> None:
         times_ms = tuple(1 + (7919 * i % 1000) * 1e-4 for i in range(count))
         add(folder, case=make_row(seq_len=count).case, times_ms=times_ms)
     assert not problems(folder)
+
+
+def test_rows_that_were_only_verified_have_no_samples(cli, folder: Path) -> None:
+    add(folder, times_ms=(), enqueue_us=())
+    assert cli("validate", folder)[0] == 0

@@ -7,6 +7,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbench import mechanisms, verify
 from lbench.case import Case
@@ -15,6 +17,7 @@ from lbench.mechanisms import draws
 from lbench.mechanisms.spec import Part, shape
 
 TOKENS = 320
+NOT_FINITE = st.sampled_from([math.nan, math.inf, -math.inf])
 
 
 def answered(mechanism: str, seq_len: int = TOKENS, **fields):
@@ -78,6 +81,26 @@ def test_one_number_that_is_not_finite_is_found(lightning, value):
     verification = judged(lightning, dv=wrong)
     assert verification.errors["dv"].rms == math.inf
     assert verification.reason.startswith("dv: ")
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """Of so long a softmax a few blocks of tokens are compared."""
+    answer = answered("softmax", 4160, batch=1, heads=1, dtype="fp32")
+    found = judged(answer)
+    assert "blocks of 64 tokens" in found.coverage
+    return answer, found
+
+
+@given(name=st.sampled_from(["o", "dq", "dk", "dv"]), token=st.integers(0, 4159), value=NOT_FINITE)
+def test_a_number_that_is_not_finite_is_found_wherever_it_is(sampled, name, token, value):
+    (case, inputs, gradient, outputs), found = sampled
+    wrong = outputs[name].clone()
+    wrong[0, token, 0, 5] = value
+    verification = verify.verify(case, inputs, outputs | {name: wrong}, gradient, found.limits)
+    assert verification.verdict == "wrong"
+    assert verification.errors == found.errors | {name: Error(rms=math.inf, block=math.inf)}
+    assert verification.reason.startswith(f"{name}: ")
 
 
 def test_decay_off_by_one_percent_is_found():

@@ -70,13 +70,13 @@ class Answer:
         return self.case.tokens / self.time_ms * 1e3
 
     def overlaps(self, other: Answer) -> bool:
-        """Whether the intervals of two measured times do."""
+        """Whether the intervals of two measured times do; one that is not known overlaps any."""
         ends = [[one.rows[0].value(f"time_ms_{end}") for end in ("low", "high")] for one in (self, other)]
         # Of two batches only tokens a second can be compared.
         (low, high), (others_low, others_high) = (
             [end / one.case.tokens for end in pair] for pair, one in zip(ends, (self, other), strict=True)
         )
-        return low <= others_high and others_low <= high
+        return not (low > others_high or others_low > high)
 
 
 def answers(question: Question, rows: Iterable[Measured]) -> list[Answer]:

@@ -195,7 +195,8 @@ def _ratio(
 ) -> Said:
     (point,) = _compared(lines, sides, rows).points
     ratio = point.ratio
-    return "measured", f"{1 / ratio.ratio:.3g} times as fast ({1 / ratio.high:.3g} to {1 / ratio.low:.3g})"
+    interval = f"{1 / ratio.high:.3g} to {1 / ratio.low:.3g}" if ratio.is_known else "too few samples to tell"
+    return "measured", f"{1 / ratio.ratio:.3g} times as fast ({interval})"
 
 
 def _compared(lines: Sequence[Line], sides: list[dict[int, Row]], rows: Sequence[Measured]) -> Crossover:

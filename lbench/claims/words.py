@@ -178,7 +178,7 @@ def _uncertainty(told: Told, pass_name: str) -> str:
         (one.high - one.low) / 2 / one.value
         for (_, name), measured in told.measured.items()
         for one in measured
-        if name == pass_name and not math.isnan(one.value)
+        if name == pass_name and not math.isnan(one.high - one.low)
     ]
     return f"; 95 % intervals within {max(halves) * 100:.2g} %" if halves else ""
 

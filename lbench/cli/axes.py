@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,7 +74,20 @@ DeviceName = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda, cuda:N or replay:FOLDER; by default a GPU if there is one."),
 ]
-CellTimeout = Annotated[float | None, typer.Option(help="Seconds one case may take.", min=1)]
+
+
+def _finite(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{parameter.opts[0]} {value:g}; it is a finite number of seconds")
+    return value
+
+
+CellTimeout = Annotated[
+    float | None, typer.Option(help="Seconds one case may take.", min=1, callback=_finite)
+]
+CaseBudget = Annotated[
+    float | None, typer.Option(help="Seconds of sampling a case.", min=0.01, callback=_finite)
+]
 Out = Annotated[Path | None, typer.Option(help="Result folder; by default a new one in runs/.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the folder --out.")]
 OtherEnvironment = Annotated[

@@ -41,7 +41,7 @@ def save_command(
     from lbench.gates.evidence import LEAST_PROCESSES
 
     made, number, has_more = baselines.save(store, name, results, add)
-    fewest = min(_processes(made, number).values())
+    fewest = _processes(made, number)
     print(f"{made.folder / str(number)}: {terminal.counted(fewest, 'process')}{_told(made, number)}")
     if not has_more:
         print("nothing was added: these processes are there already")
@@ -63,7 +63,7 @@ def list_command(store: Store = HERE, as_json: AsJson = False) -> None:
     if not found:
         print(f"no baseline in {store}; `lbench baseline save NAME FOLDER` keeps one")
     for one in found:
-        fewest = min(_processes(one, one.current).values())
+        fewest = _processes(one, one.current)
         of = f"generation {one.current} of {len(one.generations)}"
         print(f"{one.name}/{one.machine}: {of}, {terminal.counted(fewest, 'process')}")
 
@@ -88,7 +88,7 @@ def show_command(
     for field, value in one.fingerprint.items():
         terminal.tell(f"{field}: {value}", first="  ", indent=" " * 4)
     for number in one.generations:
-        fewest = terminal.counted(min(_processes(one, number).values()), "process")
+        fewest = terminal.counted(_processes(one, number), "process")
         print(f"generation {number}: {fewest}{_told(one, number)}")
     for case in cases:
         terminal.tell(case.line, indent=" " * 4)
@@ -120,7 +120,7 @@ def promote_command(
     if number not in one.generations:
         there = ", ".join(map(str, one.generations))
         raise UsageError(f"{one.name} has no generation {number}; it has {there}")
-    fewest = min(_processes(one, number).values())
+    fewest = _processes(one, number)
     if fewest < LEAST_PROCESSES:
         raise UsageError(
             f"generation {number} has {fewest} of {LEAST_PROCESSES} processes; `save --add` more"
@@ -144,8 +144,10 @@ def _one(store: Path, name: str, machine: str | None) -> Baseline:
     return baselines.only(store, name if machine is None else f"{name}/{machine}")
 
 
-def _processes(baseline: Baseline, generation: int) -> dict[str, int]:
-    return {key: len(rows) for key, rows in baseline.side(generation).rows.items()}
+def _processes(baseline: Baseline, generation: int) -> int:
+    """Those that timed the case with the fewest; cases that none timed are no cases of a gate."""
+    timed = [sum(bool(row.times_ms) for row in rows) for rows in baseline.side(generation).rows.values()]
+    return min(filter(None, timed), default=0)
 
 
 def _told(baseline: Baseline, generation: int) -> str:
@@ -166,7 +168,5 @@ def _as_dict(baseline: Baseline) -> dict[str, Any]:
         "current": baseline.current,
         "previous": baseline.previous,
         "anchor": baseline.anchor,
-        "generations": {
-            number: min(_processes(baseline, number).values()) for number in baseline.generations
-        },
+        "generations": {number: _processes(baseline, number) for number in baseline.generations},
     }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbench.cli import axes
+from lbench.cli.plain_json import to_json
 from lbench.errors import UsageError
 
 if TYPE_CHECKING:
     from lbench.gates.sides import Pair
+
+_UNTIMED = {"ok": "ok, not timed", "": "not there"}
+"""Sides without a time; the others are told by their verdict."""
 
 
 def command(
@@ -38,7 +42,7 @@ def command(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:N; by default a GPU if there is one.")
     ] = None,
-    case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
+    case_budget: axes.CaseBudget = None,
     out: Annotated[Path | None, typer.Option(help="With --revs, where the rows go.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every pair as JSON.")] = False,
 ) -> None:
@@ -102,7 +106,7 @@ def _compare(first: Path, second: Path, names: tuple[str, str] | None, as_json: 
     sides = read(first), read(second)
     made = pairs(*sides)
     if as_json:
-        print(json.dumps([dataclasses.asdict(pair) for pair in made], indent=1))
+        print(to_json([dataclasses.asdict(pair) for pair in made]))
         return
     _print(made, *(names or (first.name, second.name)))
     common = [pair.key for pair in made if all(pair.verdicts)]
@@ -118,7 +122,7 @@ def _print(made: list[Pair], one: str, other: str) -> None:
     lines = [("case", one, other, "second over first (95 %)")]
     for pair in made:
         first, second = (
-            f"{time_ms:.4g} ms" if verdict == "ok" else verdict or "not there"
+            f"{time_ms:.4g} ms" if time_ms is not None else _UNTIMED.get(verdict, verdict)
             for verdict, time_ms in zip(pair.verdicts, pair.times_ms, strict=True)
         )
         lines.append((pair.key, first, second, str(pair.ratio or "")))

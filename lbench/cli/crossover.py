@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench.cli.plain_json import to_json
 from lbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command(
             f"have a time at two lengths or more; `lbench table` shows what was measured"
         )
     if as_json:
-        print(json.dumps([_record(found, machine) for found, machine in answers], indent=1))
+        print(to_json([_record(found, machine) for found, machine in answers]))
         return
     from lbench.crossover.words import told
 

@@ -28,13 +28,12 @@ def show_plan(
     `earlier` holds rows of a folder to resume: their cases are left out, their times sharpen the predictions.
     """
     from lbench import rotation
-    from lbench.results import FINAL
 
     rows = earlier.rows if earlier else {}
     lines: list[tuple[str, ...]] = [COLUMNS]
     total_s, skipped = 0.0, 0
     for case in (case for group in rotation.groups(cases) for case in group):
-        if case.key in rows and rows[case.key].verdict in FINAL:
+        if case.key in rows and rows[case.key].is_final:
             continue
         prediction = plan.predict(case, rows.values())
         reason = _cannot(case, device) or _should_not(plan, case, prediction, rows, timeout_s)

@@ -151,10 +151,9 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
     from lbench import interrupt
     from lbench.frontier import search
     from lbench.lengths import format_length
-    from lbench.results import FINAL
 
     def measure(case: Case) -> Row:
-        if case.key in sweep.rows and sweep.rows[case.key].verdict in FINAL:
+        if case.key in sweep.rows and sweep.rows[case.key].is_final:
             return sweep.rows[case.key]
         return next(iter(list(sweep.rows_of([case]))))
 

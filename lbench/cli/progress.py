@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import statistics
 import sys
 import time
@@ -110,14 +111,16 @@ def _list_failures(sweep: Sweep) -> None:
 
 def summary(row: Row) -> str:
     """One row in a few words: its median and per-token time, or its verdict and reason."""
-    from lbench.statistics import median, median_interval
+    from lbench.statistics import known_interval, median
 
     if row.verdict != "ok":
         return f"{row.verdict}: {row.reason}"
+    if row.only_verified:
+        return "ok, not timed"
     time_ms = median(row.times_ms)
-    low, high = median_interval(row.times_ms)
-    spread = (high - low) / 2 / time_ms
-    return f"{_duration(time_ms)} \u00b1{spread:.1%}, {_duration(time_ms / row.case.tokens)}/token"
+    low, high = known_interval(row.times_ms)
+    spread = "?" if math.isnan(low) else f"{(high - low) / 2 / time_ms:.1%}"
+    return f"{_duration(time_ms)} \u00b1{spread}, {_duration(time_ms / row.case.tokens)}/token"
 
 
 def _duration(time_ms: float) -> str:

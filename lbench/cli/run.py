@@ -52,7 +52,7 @@ def command(
     device: axes.DeviceName = None,
     out: axes.Out = None,
     cell_timeout: axes.CellTimeout = None,
-    case_budget: Annotated[float | None, typer.Option(help="Seconds of sampling a case.", min=0.01)] = None,
+    case_budget: axes.CaseBudget = None,
     budget: Annotated[
         str | None, typer.Option(help="Time for the whole sweep, 20m; what will not fit is skipped.")
     ] = None,

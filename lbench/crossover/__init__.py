@@ -18,7 +18,7 @@ from lbench.crossover.interval import Sides, interval
 from lbench.gates.series import held_of
 from lbench.ratios import Noise, Ratio, round_medians
 from lbench.results import Row
-from lbench.statistics import median, median_interval
+from lbench.statistics import median
 
 OWN_FIELDS = frozenset({"backend", "mechanism", "model", "params", "batch", "seq_len"})
 """Fields in which the two may differ; all others must be the same."""
@@ -196,18 +196,12 @@ def _missing(pairs: Sequence[Sides], names: tuple[str, str]) -> dict[int, str]:
 def _point(pair: Sides, noise: Noise | None) -> Point:
     one, other = pair
     together = _together(pair)
-    ratio = None
-    if together:
-        first, second = (round_medians(row.times_ms, row.rounds) for row in pair)
-        ratio = ratios.paired(first, second, noise)
-    if ratio is None:
-        unpaired = [(median(row.times_ms), *median_interval(row.times_ms)) for row in pair]
-        ratio = ratios.unpaired(unpaired[0], unpaired[1])
+    turns = [(row.times_ms, row.rounds if together else ()) for row in pair]
     return Point(
         seq_len=one.case.seq_len,
         batch=one.case.batch,
         times_ms=(median(one.times_ms), median(other.times_ms)),
-        ratio=ratio,
+        ratio=ratios.compared(turns[0], turns[1], noise),
         together=together,
     )
 

@@ -146,10 +146,11 @@ def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _line(point: Point, names: tuple[str, str]) -> tuple[str, ...]:
     ratio = point.ratio
+    interval = f"{_digits(ratio.low)} to {_digits(ratio.high)}" if ratio.is_known else "?"
     return (
         format_length(point.seq_len),
         *(f"{_digits(time_ms, 4)} ms" for time_ms in point.times_ms),
-        f"{_digits(ratio.ratio)} ({_digits(ratio.low)} to {_digits(ratio.high)})",
+        f"{_digits(ratio.ratio)} ({interval})",
         {1: "", -1: "", 0: "~"}[point.ahead],
     )
 

@@ -12,19 +12,20 @@ from lbench.gates.evidence import difference, pooled
 from lbench.gates.processes import Side, log_time, sampling_variance
 from lbench.ratios import ALPHA, Ratio
 from lbench.results import Row
-from lbench.statistics import median, median_interval
+from lbench.statistics import known_interval, median
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One case on both sides; `ratio` is the second over the first, None where one has no time."""
+    """One case on both sides."""
 
     key: str
     verdicts: tuple[str, str]
     """Empty where a side lacks the case."""
-    times_ms: tuple[float, float]
-    """Medians; NaN where there is none."""
+    times_ms: tuple[float | None, float | None]
+    """Medians; None where there is none that stands."""
     ratio: Ratio | None
+    """The second over the first; None where one of them is not ok, or not timed."""
 
 
 def pairs(one: Side, other: Side) -> list[Pair]:
@@ -35,7 +36,11 @@ def pairs(one: Side, other: Side) -> list[Pair]:
 
 
 def _pair(key: str, one: Sequence[Row], other: Sequence[Row]) -> Pair:
-    timed = [[row for row in rows if row.times_ms] for rows in (one, other)]
+    # The last row stands: where that is not ok, times of rows before it are of what is there no more.
+    timed = [
+        [row for row in rows if row.times_ms] if rows and rows[-1].verdict == "ok" else []
+        for rows in (one, other)
+    ]
     return Pair(
         key=key,
         verdicts=(one[-1].verdict if one else "", other[-1].verdict if other else ""),
@@ -44,8 +49,8 @@ def _pair(key: str, one: Sequence[Row], other: Sequence[Row]) -> Pair:
     )
 
 
-def _median(rows: Sequence[Row]) -> float:
-    return median([median(row.times_ms) for row in rows]) if rows else math.nan
+def _median(rows: Sequence[Row]) -> float | None:
+    return median([median(row.times_ms) for row in rows]) if rows else None
 
 
 def _ratio(one: Sequence[Row], other: Sequence[Row]) -> Ratio:
@@ -66,4 +71,4 @@ def _ratio(one: Sequence[Row], other: Sequence[Row]) -> Ratio:
 
 
 def _ends(row: Row) -> tuple[float, float, float]:
-    return median(row.times_ms), *median_interval(row.times_ms)
+    return median(row.times_ms), *known_interval(row.times_ms)

@@ -89,6 +89,7 @@ def _looks(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _chart(frame: pd.DataFrame, metric: str) -> dict[str, Any] | None:
     wanted = axis(metric)
     drawn = values(frame, wanted)
+    drawn = drawn.assign(low=drawn["low"].fillna(drawn["y"]), high=drawn["high"].fillna(drawn["y"]))
     if not drawn["y"].notna().any():
         return None
     known = METRICS[metric]

@@ -139,7 +139,7 @@ def _cell(row: dict[Any, Any], name: str) -> tuple[str, str]:
         return value, ""
     if value is None or pd.isna(value):
         return "", "n"
-    if name == "time_ms":
+    if name == "time_ms" and not pd.isna(row["time_ms_low"]):
         return f"{number(value)} [{number(row['time_ms_low'])}, {number(row['time_ms_high'])}]", "n"
     return number(float(value)) if isinstance(value, float) else f"{value:,}", "n"
 

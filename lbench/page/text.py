@@ -112,4 +112,5 @@ def _cells(one: Across, bold: Callable[[str], str]) -> Iterator[str]:
         else:
             told = f"{ratio.ratio:.3f}"
             told = bold(told) if ratio.differs else told
-            yield f"{number(row['time_ms'])}, {told} [{ratio.low:.3f}, {ratio.high:.3f}]"
+            interval = f"{ratio.low:.3f}, {ratio.high:.3f}" if ratio.is_known else "?"
+            yield f"{number(row['time_ms'])}, {told} [{interval}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -43,29 +42,24 @@ def noise_of(rows: pd.DataFrame) -> Noise | None:
     pairs = [
         (row["rounds_ms"], row["twin_rounds_ms"])
         for _, row in rows.iterrows()
-        if _is_given(row, "twin_rounds_ms")
+        if _rounds(row, "twin_rounds_ms") > 1
     ]
     return ratios.noise_of(pairs)
 
 
 def ratio_of(one: pd.Series, other: pd.Series, noise: Noise | None = None) -> Ratio:
     """The time of one row over another's: paired by round where they took turns in one run."""
-    together = (
-        one.get("run") == other.get("run") and _is_given(one, "rounds_ms") and _is_given(other, "rounds_ms")
-    )
-    if together and (paired := ratios.paired(one["rounds_ms"], other["rounds_ms"], noise)):
-        return paired
-    return ratios.unpaired(_interval(one), _interval(other))
+    alone = ratios.unpaired(_interval(one), _interval(other))
+    least = 2 if alone.is_known else ratios.ROUNDS
+    if one.get("run") == other.get("run") and _rounds(one) >= least and _rounds(other) >= least:
+        return ratios.paired(one["rounds_ms"], other["rounds_ms"], noise) or alone
+    return alone
 
 
 def _interval(row: pd.Series) -> tuple[float, float, float]:
-    time = float(row["time_ms"])
-    low, high = (
-        float(row[name]) if math.isfinite(row[name]) else time for name in ("time_ms_low", "time_ms_high")
-    )
-    return time, low, high
+    return float(row["time_ms"]), float(row["time_ms_low"]), float(row["time_ms_high"])
 
 
-def _is_given(row: pd.Series, name: str) -> bool:
+def _rounds(row: pd.Series, name: str = "rounds_ms") -> int:
     value: Any = row.get(name)
-    return isinstance(value, (tuple, list)) and len(value) > 1
+    return len(value) if isinstance(value, (tuple, list)) else 0

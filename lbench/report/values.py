@@ -94,7 +94,10 @@ def pick_reference(frame: pd.DataFrame, wanted: str = "") -> str:
 
 
 def values(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
-    """Columns y, low and high of the rows (same index); NaN where a row is not `ok` or has no such value."""
+    """Columns y, low and high of the rows (same index); NaN where a row is not `ok` or has no such value.
+
+    low and high are NaN too where there are too few samples for an interval.
+    """
     ok = rows["verdict"] == "ok"
     if wanted.metric in ERRORS:
         ok |= rows["verdict"] == "wrong"
@@ -113,8 +116,7 @@ def values(rows: pd.DataFrame, wanted: Axis) -> pd.DataFrame:
             made["low"], made["high"] = y * (low / time), y * (high / time)
         elif wanted.metric == "tokens_per_s":
             made["low"], made["high"] = y * (time / high), y * (time / low)
-    made = made.astype(float).replace([np.inf, -np.inf], np.nan)
-    return made.assign(low=made["low"].fillna(made["y"]), high=made["high"].fillna(made["y"]))
+    return made.astype(float).replace([np.inf, -np.inf], np.nan)
 
 
 def bound(rows: pd.DataFrame, wanted: Axis) -> pd.Series:

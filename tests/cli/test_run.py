@@ -412,3 +412,12 @@ def test_a_quiet_run_prints_its_folder_and_what_failed(cli, tmp_path: Path, mine
     assert len(told) == 2, told
     assert "no such luck" in told[0]
     assert told[1].startswith("    lbench run --case ")
+
+
+@pytest.mark.parametrize("flag", ["--cell-timeout", "--case-budget"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_time_without_an_end_is_refused(cli, tmp_path: Path, flag: str, value: str) -> None:
+    code, _, stderr = cli("run", "--seq", 16, flag, value, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"{flag} {value}; it is a finite number of seconds" in stderr
+    assert not (tmp_path / "out").exists()

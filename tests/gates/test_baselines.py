@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from processes import H100, jitter, keep, keep_two
 
+from lbench import results
 from lbench.errors import UsageError
 from lbench.gates import baselines, processes
 from lbench.gates.fingerprint import fingerprint, label
@@ -204,3 +206,22 @@ def test_usage_errors_have_no_traceback(cli: Cli, saved: Path, tmp_path: Path) -
         code, out, err = cli(*arguments)
         assert (code, out) == (2, "")
         assert said in err
+
+
+def test_only_processes_that_timed_a_case_count(cli: Cli, tmp_path: Path) -> None:
+    store, days = tmp_path / "store", tmp_path / "days"
+    for number in range(5):
+        place = keep(days / str(number), f"b{number}", jitter(number))
+        if number > 1:  # of these the first case was only verified
+            lines = [row for _, row in results.entries(place, [])]
+            (place / "rows.jsonl").unlink()
+            writer = results.Writer(place)
+            for row in lines:
+                times = () if row.case.seq_len == 1024 else row.times_ms
+                writer.append(dataclasses.replace(row, times_ms=times, enqueue_us=()))
+            writer.close()
+    out = cli("baseline", "save", "main", days, "--store", store)[1]
+    assert ": 2 processes" in out
+    assert "a gate needs 5" in out
+    code, _, err = cli("baseline", "promote", "main", "--store", store)
+    assert (code, "has 2 of 5 processes" in err) == (2, True)

@@ -347,3 +347,43 @@ def test_compare_shows_every_case_and_judges_none(cli: Cli, baseline: Path, tmp_
     pairs = json.loads(cli("compare", slow, baseline, "--json")[1])
     assert pairs[1]["ratio"]["ratio"] == pytest.approx(1 / 1.1, rel=0.02)
     assert cli("compare", baseline, tmp_path / "nowhere")[0] == 2
+
+
+def not_json(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
+
+
+@pytest.mark.parametrize("one", ["ok", "untimed", "wrong", "crashed"])
+@pytest.mark.parametrize("other", ["ok", "untimed", "wrong", "crashed"])
+def test_compare_gives_a_ratio_where_both_standing_rows_are_ok_and_no_other_time(
+    cli: Cli, tmp_path: Path, one: str, other: str
+) -> None:
+    """The last row of a case stands; one that was only verified leaves the times before it as they are."""
+    for side, verdict in (("a", one), ("b", other)):
+        writer = results.Writer(tmp_path / side)
+        writer.append(make_row())
+        row = make_row("ok" if verdict == "untimed" else verdict)
+        times = () if verdict == "untimed" else row.times_ms
+        writer.append(dataclasses.replace(row, run="r2", times_ms=times, started_at="2026-01-02T00:00:00Z"))
+        writer.close()
+    code, out, _ = cli("compare", tmp_path / "a", tmp_path / "b")
+    assert code == 0
+    assert "nan" not in out
+    text = cli("compare", tmp_path / "a", tmp_path / "b", "--json")[1]
+    (pair,) = json.loads(text, parse_constant=not_json)
+    stand = [verdict in ("ok", "untimed") for verdict in (one, other)]
+    assert (pair["ratio"] is not None) == all(stand)
+    assert [time is not None for time in pair["times_ms"]] == stand
+
+
+def test_compare_of_rows_that_were_only_verified_has_no_times(cli: Cli, tmp_path: Path) -> None:
+    writer = results.Writer(tmp_path / "verified")
+    writer.append(dataclasses.replace(make_row(), times_ms=(), enqueue_us=()))
+    writer.close()
+    out = cli("compare", tmp_path / "verified", tmp_path / "verified")[1]
+    assert out.count("ok, not timed") == 2
+    (pair,) = json.loads(
+        cli("compare", tmp_path / "verified", tmp_path / "verified", "--json")[1], parse_constant=not_json
+    )
+    assert pair["times_ms"] == [None, None]
+    assert pair["ratio"] is None
