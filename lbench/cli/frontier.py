@@ -145,13 +145,14 @@ def _most(case: Case) -> int:
 
 def _report(rows: list[Row], folder: Path) -> None:
     from lbench.frontier import frontiers
-    from lbench.plot.frontier import draw_frontiers
+    from lbench.plot import files, redraw
+    from lbench.plot.frontier import frontier_files
     from lbench.report.frontier import to_text
 
     found = frontiers(rows)
     if not found:
         raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
     print(to_text(found), end="")
-    for path in draw_frontiers(found, folder / "figures"):
+    for path in files.write(frontier_files(found, origin=redraw.origin("frontier")), folder / "figures"):
         print(f"figure: {path}", file=sys.stderr)
     print(f"rows: {folder}", file=sys.stderr)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -27,13 +25,14 @@ HEADER = 0.42
 PANEL_TITLE = 0.24
 
 
-def draw_frontiers(found: Sequence[Frontier], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Writes `frontier.png` (and so on) into a folder; the paths."""
+def frontier_files(
+    found: Sequence[Frontier], formats: Sequence[str] = ("png",), origin: str = ""
+) -> dict[str, bytes]:
+    """`frontier.png` (and so on) and its content."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
     with matplotlib.rc_context(settings):
         figure = figure_of(found)
-        contents = {f"frontier.{kind}": _bytes(figure, kind) for kind in formats}
-    return files.write(contents, folder)
+        return {f"frontier.{kind}": files.content(figure, kind, origin) for kind in formats}
 
 
 def figure_of(found: Sequence[Frontier]) -> Figure:
@@ -92,9 +91,3 @@ def _told(frontier: Frontier) -> str:
     if frontier.beyond is None:
         return f"{longest}, no end found"
     return f"{longest}, {SHORT.get(frontier.verdict, frontier.verdict)} at {format_length(frontier.beyond)}"
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    with io.BytesIO() as file:
-        figure.savefig(file, format=kind, metadata=files.METADATA[kind])
-        return file.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -31,16 +30,18 @@ WIDEN = 1.6
 """Room beyond the outermost points, as a factor."""
 
 
-def draw_roofline(panels: Sequence[Panel], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Writes `roofline-CONDITION.png` (and so on) into a folder, one a condition; the paths."""
+def roofline_files(
+    panels: Sequence[Panel], formats: Sequence[str] = ("png",), origin: str = ""
+) -> dict[str, bytes]:
+    """`roofline-CONDITION.png` (and so on) and its content, one a condition."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
-    contents = {}
+    contents: dict[str, bytes] = {}
     with matplotlib.rc_context(settings):
         for slug in dict.fromkeys(panel.condition.slug for panel in panels):
             figure = figure_of([panel for panel in panels if panel.condition.slug == slug])
             for kind in formats:
-                contents[f"roofline-{slug}.{kind}"] = files.content(figure, kind)
-    return files.write(contents, folder)
+                contents[f"roofline-{slug}.{kind}"] = files.content(figure, kind, origin)
+    return contents
 
 
 def figure_of(panels: Sequence[Panel]) -> Figure:
