@@ -84,7 +84,13 @@ def test_a_pdf_is_drawn_of_anything_and_always_the_same() -> None:
 def test_the_name_of_the_file_says_the_format() -> None:
     for name, suffix in SUFFIXES.items():
         assert kind_of(None, Path(f"r.{suffix}")) == kind_of(name, Path("r.txt")) == name
-    assert kind_of(None, None) == kind_of(None, Path("page.xhtml")) == "html"
+    assert kind_of(None, None) == kind_of(None, Path("page.HTM")) == "html"
+    assert kind_of(None, Path("r.markdown")) == "markdown"
+    assert kind_of(None, Path("r.latex")) == "latex"
+    for unknown in ("r.docx", "noext", ".html", "r."):
+        assert kind_of("pdf", Path(unknown)) == "pdf"
+        with pytest.raises(UsageError, match=r"choose one with --format"):
+            kind_of(None, Path(unknown))
     with pytest.raises(UsageError, match="did you mean markdown"):
         kind_of("markdwn", None)
 
@@ -98,7 +104,10 @@ def test_the_command_writes_each_format(cli: Cli, tmp_path: Path, monkeypatch: p
     for name, suffix in SUFFIXES.items():
         code, said, _ = cli("report", "run", "--format", name)
         assert (code, said.startswith("2 rows, ")) == (0, True)
-        assert (tmp_path / f"report.{suffix}").stat().st_size > 500
+        size = (tmp_path / f"report.{suffix}").stat().st_size
+        assert size > 500
+        number, unit = said.split(", ")[1].split(":")[0].split()
+        assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(size, rel=0.1)
     code, _, err = cli("report", "run", "--format", "docx")
     assert code == 2
     assert "html, latex, markdown, pdf" in err

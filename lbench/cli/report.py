@@ -32,4 +32,4 @@ def command(
     content = files.make(sources, kind)
     files.write(content, path)
     count = sum(len(source.rows) for source in sources)
-    print(f"{count} rows, {len(content) / 1e6:.1f} MB: {path}")
+    print(f"{count} rows, {files.size_text(len(content))}: {path}")
