@@ -17,7 +17,7 @@ ENDINGS = (
 
 
 def kind_of(format_name: str | None, out: Path | None) -> str:
-    """The format asked for, else what the file's name ends in; HTML without either. UsageError for another."""
+    """The format asked for, else what the name ends in; HTML without either. UsageError for another."""
     if format_name is not None:
         if format_name not in SUFFIXES:
             raise unknown("format", format_name, SUFFIXES)
