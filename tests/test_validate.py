@@ -177,6 +177,14 @@ def test_a_figure_of_several_folders_is_no_figure_of_one(cli, folder: Path, tmp_
     assert "other folders" in stdout
 
 
+def test_kept_figures_say_how_they_were_drawn() -> None:
+    from lbench.plot.redraw import read_origin
+
+    kept = sorted(RESULTS.glob("*/figures/*.png"))
+    assert kept
+    assert all(read_origin(path) for path in kept)
+
+
 def test_no_folder_is_a_usage_error(cli, tmp_path: Path) -> None:
     assert cli("validate", tmp_path)[0] == 2
 
