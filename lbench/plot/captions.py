@@ -18,8 +18,8 @@ from lbench.plot.style import INK
 
 STEP = 0.03
 """Inches between the points of a line that a label must not cover."""
-TALL = 0.11
-"""Height of a name's letters."""
+TALL = 0.13
+"""Height of a name's letters and what they keep clear."""
 EDGE = 0.03
 """From a marker's centre to its edge."""
 CLEAR = 0.07
