@@ -16,6 +16,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "refer
 exclude_patterns = ["README.md", "pictures"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+smartquotes = False  # two hyphens are an option's, no dash
 default_role = "code"  # docstrings write code in single backticks
 autodoc_typehints = "none"  # they stand in the signature
 autodoc_member_order = "bysource"

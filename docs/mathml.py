@@ -15,7 +15,9 @@ def _inline(translator: Any, node: nodes.math) -> None:
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    # Formulas reach a little below their line: without room there the theme would show a scroll bar.
+    made = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="math" style="padding-block: 0.4em">{made}</div>')
     raise nodes.SkipNode
 
 

@@ -50,7 +50,10 @@ def problems(folder: Path, figures: bool = False) -> list[str]:
     found += _wrong_exports(folder, rows)
     if not rows.empty:
         found += _wrong_tables(folder, rows)
-        found += _wrong_figures(folder, rows) if figures else ()
+        if figures:
+            from lbench.plot.redraw import wrong_figures
+
+            found += wrong_figures(folder, rows)
     return found
 
 
@@ -269,17 +272,3 @@ def _blocks(text: str) -> dict[str, list[str]]:
                 end += 1
             blocks[line] = lines[number + 2 : end]
     return blocks
-
-
-def _wrong_figures(folder: Path, rows: pd.DataFrame) -> Iterator[str]:
-    from lbench.plot import files
-
-    kept = {
-        path.name: path for path in sorted((folder / "figures").glob("*")) if path.suffix[1:] in files.FORMATS
-    }
-    if not kept:
-        return
-    formats = sorted({path.suffix[1:] for path in kept.values()})
-    for name, content in files.render(rows, formats=formats):
-        if name in kept and kept[name].read_bytes() != content:
-            yield f"figures/{name} is not what the rows draw with this matplotlib (`lbench plot` redraws it)"

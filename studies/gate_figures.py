@@ -16,6 +16,9 @@ from lbench.plot.style import FAINT, INK
 FAILS, UNDECIDED, FIXED = "#d55e00", "#56b4e9", "#6b6b6b"
 MODES = ((1, False, "one process"), (2, False, "two"), (3, False, "three"), (1, True, "budget, up to six"))
 
+MARGIN = 3
+"""Per cent by which a case may be slower."""
+
 
 def draw(counted: Sequence[dict[str, Any]], folder: Path) -> None:
     """Writes false-alarms.png and power.png."""
@@ -44,7 +47,9 @@ def _false_alarms(rows: Sequence[dict[str, Any]], path: Path) -> None:
             else:
                 axes.plot(shares, y, "o", color=f"C{number}", ms=4, label=label)
         if limit:
-            axes.axvline(limit, color=INK, linewidth=0.8, linestyle="--")
+            allowed = axes.axvline(
+                limit, color=INK, linewidth=0.8, linestyle="--", label=f"allowed: {limit:g} %"
+            )
         axes.set_xlabel(
             f"clean tables of {20} cases that {'fail' if what == 'fails' else 'end undecided'} (%)"
         )
@@ -54,7 +59,12 @@ def _false_alarms(rows: Sequence[dict[str, Any]], path: Path) -> None:
     both[0].invert_yaxis()
     both[0].set_xlim(-0.05, 2.5)
     both[1].set_xlim(0, 100)
-    figure.legend(*both[1].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(
+        handles=[*both[1].get_legend_handles_labels()[0], allowed],
+        loc="outside upper center",
+        ncols=5,
+        frameon=False,
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -85,10 +95,12 @@ def _power(counted: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("slowdown of the case (%)")
         axes.grid(color="#e6e6e6")
-        axes.axvline(3, color=FAINT, linewidth=0.8, linestyle=":")
+        axes.axvline(
+            MARGIN, color=FAINT, linewidth=0.8, linestyle=":", label=f"the gate's margin, {MARGIN} %"
+        )
     all_axes[0].set_ylabel("of slowed cases (%)")
     figure.legend(
-        *all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+        *all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
     )
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -146,6 +146,14 @@ def test_the_commands_of_the_readme_are_commands(cli: Cli, elsewhere: Path) -> N
                 shutil.copytree("my-h100", "another")
 
 
+def test_every_mechanism_is_explained() -> None:
+    from lbench import mechanisms
+
+    headings = re.findall(r"^## (.*)", (DOCS / "explanation" / "mechanisms.md").read_text(), re.MULTILINE)
+    titles = {heading.partition(" (")[0] for heading in headings}
+    assert {mechanisms.load(name).title for name in mechanisms.names()} <= titles
+
+
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("furo", reason="needs the extra docs")
     source = tmp_path / "docs"
@@ -164,5 +172,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     words = re.sub(r"<[^>]*>", "", site)
     for name in ("lbench run", "lightning_triton", "floor_share", "quick-cpu", "BACKEND"):
         assert name in words
+    assert "--resume" in words, "two hyphens are no dash"
+    assert "\u2013resume" not in words
     # Nothing is fetched from elsewhere.
     assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://', site)

@@ -229,7 +229,7 @@ def test_the_command_writes_the_file_and_says_its_size(cli: Cli, tmp_path: Path)
     out = tmp_path / "page.html"
     code, said, _ = cli("report", tmp_path / "run", "-o", out)
     assert code == 0
-    assert re.fullmatch(rf"2 rows, \d\.\d MB: {re.escape(str(out))}\n", said)
+    assert re.fullmatch(rf"2 rows, \d+\.\d [kM]B: {re.escape(str(out))}\n", said)
     text = Page(out.read_text()).text
     for known in ("a CPU", "2.13.0", "budget s", "0.3", "outliers: 3 of 10", "end other programs", "@ abc"):
         assert known in text, known

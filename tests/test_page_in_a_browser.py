@@ -157,6 +157,25 @@ def test_what_is_drawn_is_what_the_rows_say(opened: Any, file: Path, rows: pd.Da
     assert page.locator(".chart .scatterlayer .trace").count() > 50
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_failures_stand_below_all_data_a_line_a_backend(opened: Any, rows: pd.DataFrame, every: bool) -> None:
+    page = opened()
+    if every:
+        every_row(page)
+        settle(page)
+    crosses = [trace for trace in traces(page, "time_ms") if trace.get("axis") == "y2"]
+    heights = {(rows["backend"][trace["rows"][0]], y) for trace in crosses for y in trace["y"]}
+    assert heights
+    assert sorted(y for _, y in heights) == list(range(len({backend for backend, _ in heights})))
+    tops, feet = page.evaluate("""() => {
+        const chart = document.getElementById("chart-time_ms");
+        const edges = (part, edge) =>
+            [...chart.querySelectorAll(`.${part} .point`)].map((one) => one.getBoundingClientRect()[edge]);
+        return [Math.min(...edges("xy2", "top")), Math.max(...edges("xy", "bottom"))];
+    }""")
+    assert tops > feet - 4, "a marker reaches no further below its value than half its size"
+
+
 def test_filters_sorting_and_the_picked_command(opened: Any, rows: pd.DataFrame) -> None:
     page = opened()
     every_row(page)

@@ -6,18 +6,26 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from plot.synthetic import frame, h100, row
 from rows import make_row
 
 from lbench import results
 from lbench.errors import UsageError
 from lbench.page.files import SUFFIXES, kind_of, make
+from lbench.page.pdf import PAGE, _on_page
 from lbench.page.text import latex, markdown
+from lbench.plot.draw import draw
+from lbench.plot.style import RC
+from lbench.report.conditions import conditions
 from lbench.report.sources import Source
 from lbench.report.table_formats import to_latex, to_markdown
 from lbench.report.tables import tables
+from lbench.report.values import axis
 from lbench.results import Results
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -77,14 +85,22 @@ def test_a_pdf_is_drawn_of_anything_and_always_the_same() -> None:
     made = make([source(hostile(), EVIL)], "pdf")
     assert made.startswith(b"%PDF-")
     assert made == make([source(hostile(), EVIL)], "pdf")
-    # Text, then the six figures.
+    # Text, then the six figures, all on paper of one size.
     assert len(re.findall(rb"/Type /Page\b", made)) >= 2
+    sizes = {tuple(map(float, size.split()[2:])) for size in re.findall(rb"/MediaBox \[([^]]*)\]", made)}
+    assert {(round(wide), round(tall)) for wide, tall in sizes} == {(595, 842)}
 
 
 def test_the_name_of_the_file_says_the_format() -> None:
     for name, suffix in SUFFIXES.items():
         assert kind_of(None, Path(f"r.{suffix}")) == kind_of(name, Path("r.txt")) == name
-    assert kind_of(None, None) == kind_of(None, Path("page.xhtml")) == "html"
+    assert kind_of(None, None) == kind_of(None, Path("page.HTM")) == "html"
+    assert kind_of(None, Path("r.markdown")) == "markdown"
+    assert kind_of(None, Path("r.latex")) == "latex"
+    for unknown in ("r.docx", "noext", ".html", "r."):
+        assert kind_of("pdf", Path(unknown)) == "pdf"
+        with pytest.raises(UsageError, match=r"choose one with --format"):
+            kind_of(None, Path(unknown))
     with pytest.raises(UsageError, match="did you mean markdown"):
         kind_of("markdwn", None)
 
@@ -98,7 +114,31 @@ def test_the_command_writes_each_format(cli: Cli, tmp_path: Path, monkeypatch: p
     for name, suffix in SUFFIXES.items():
         code, said, _ = cli("report", "run", "--format", name)
         assert (code, said.startswith("2 rows, ")) == (0, True)
-        assert (tmp_path / f"report.{suffix}").stat().st_size > 500
+        size = (tmp_path / f"report.{suffix}").stat().st_size
+        assert size > 500
+        number, unit = said.split(", ")[1].split(":")[0].split()
+        assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(size, rel=0.1)
     code, _, err = cli("report", "run", "--format", "docx")
     assert code == 2
     assert "html, latex, markdown, pdf" in err
+
+
+@matplotlib.rc_context(RC)
+def test_a_figure_on_a_page_is_the_figure_moved_as_a_whole() -> None:
+    rows = h100("1k..64k:x4")
+    alone, moved = (draw(conditions(rows)[0], axis("time_ms")) for _ in range(2))
+    on_page = _on_page(moved)
+    spots = []
+    for figure in (alone, on_page):
+        FigureCanvasAgg(figure).draw()
+        artists = [*figure.texts, *figure.artists, *(text for ax in figure.axes for text in ax.texts)]
+        boxes = [
+            *(ax.get_window_extent() for ax in figure.axes),
+            *(one.get_window_extent() for one in artists),
+        ]
+        spots.append(np.array([box.extents for box in boxes]) / figure.dpi)
+    shift = spots[1] - spots[0]
+    assert np.allclose(shift, shift[0], atol=0.03)
+    assert spots[1][:, :2].min() > 0.6
+    assert spots[1][:, 2].max() < PAGE[0] - 0.6
+    assert tuple(on_page.get_size_inches()) == PAGE

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from models.scripted import rows_of, write
 from rows import make_row
 
 from lbench import mechanisms, results
 from lbench.case import Case
-from lbench.plot.roofline import draw_roofline, figure_of
+from lbench.plot.roofline import figure_of, roofline_files
+from lbench.plot.style import RC
 from lbench.report import roofline
 from lbench.report.roofline import Roof
 from lbench.statistics import median
@@ -106,6 +110,52 @@ def test_a_profile_lends_executed_work_and_the_cards_rate(tmp_path: Path) -> Non
     assert math.isnan(panel.roof.matrix_tflop_s), "another card's rate is no roof of these rows"
 
 
+def test_runs_lend_the_rate_of_their_card_to_older_ones(tmp_path: Path) -> None:
+    folder = kept(tmp_path, copy_bandwidth_gb_s=3000.0)
+    writer = results.Writer(folder)
+    for name, rate in (("r2", 700.0), ("r3", 720.0), ("r4", 790.0)):
+        run = {"environment": results.content_id(H100), "matrix_tflop_s": {"bf16": rate, "fp16": 1.0}}
+        writer.document("runs", name, run)
+    other = {"gpu": "another"}
+    writer.document("environments", results.content_id(other), other)
+    writer.document("runs", "r5", {"environment": results.content_id(other), "matrix_tflop_s": {"bf16": 1.0}})
+    writer.close()
+    (panel,) = roofline.panels(roofline.load([results.read(folder)]))
+    assert panel.roof.matrix_tflop_s == 720.0
+    assert not any("\u2265" in text or "matrix rate" in text for text in roofline.missing(panel))
+
+
+@pytest.mark.parametrize("backends", [["lightning_triton"], ["lightning_triton", "lightning_authors"]])
+@pytest.mark.parametrize("lengths", [[4096], [1024, 4096]])
+@pytest.mark.parametrize(
+    ("rate", "named"),
+    [(0.0, ["copy"]), (700.0, ["copy"]), (192.0, ["copy", "matrix"]), (5.0, ["matrix"])],
+    ids=["unknown", "beyond the panel", "ridge within", "level alone"],
+)
+def test_every_axis_has_numbers_and_every_roof_its_name(
+    tmp_path: Path, backends: list[str], lengths: list[int], rate: float, named: list[str]
+) -> None:
+    run = {"copy_bandwidth_gb_s": 3000.0, "matrix_tflop_s": {"bf16": rate}}
+    rows = roofline.load([results.read(kept(tmp_path, **run))])
+    rows = rows[rows["backend"].isin(backends) & rows["seq_len"].isin(lengths)]
+    with matplotlib.rc_context(RC):
+        figure = figure_of(roofline.panels(rows))
+        FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = axis.get_view_interval()
+        assert sum(low <= place <= high for place in axis.get_majorticklocs()) >= 2
+    assert [text.get_text().split()[0] for text in ax.texts] == named
+    low, high = ax.get_ylim()
+    assert all(low <= text.xy[1] <= high for text in ax.texts)
+    panel = ax.get_window_extent()
+    assert all(panel.y0 <= text.get_window_extent().y0 for text in ax.texts)
+    assert all(text.get_window_extent().y1 <= panel.y1 for text in ax.texts)
+    assert not any(
+        a.get_window_extent().overlaps(b.get_window_extent()) for a, b in combinations(ax.texts, 2)
+    )
+
+
 def test_the_figure_shows_the_tables_values(tmp_path: Path) -> None:
     read = results.read(kept(tmp_path, copy_bandwidth_gb_s=3000.0, matrix_tflop_s={"bf16": 700.0}))
     panels = roofline.panels(roofline.load([read]))
@@ -115,8 +165,9 @@ def test_the_figure_shows_the_tables_values(tmp_path: Path) -> None:
         assert drawn[f"longest-{point.title}"].tolist() == [[point.intensity, point.tflop_s]]
     roof = dict(drawn["roof"].tolist())
     assert all(rate == pytest.approx(min(3.0 * x, 700.0)) for x, rate in roof.items())
-    (path,) = draw_roofline(panels, tmp_path / "figures")
-    assert path.read_bytes() == draw_roofline(panels, tmp_path / "figures")[0].read_bytes()
+    made = roofline_files(panels)
+    assert list(made) == ["roofline-batch-1.png"]
+    assert made == roofline_files(panels)
 
 
 def test_rows_of_models_stand_under_the_roof_by_their_own_work(tmp_path: Path, cli: Any) -> None:
@@ -138,6 +189,7 @@ def test_the_command_prints_draws_and_says_what_is_missing(tmp_path: Path, cli: 
     assert code == 0
     assert "Lightning (ours, Triton)" in out
     assert "no matrix rate" in " ".join(out.split())
+    assert "\u2265: of the one roof that is known" in " ".join(out.split())
     assert Path(error.strip()).read_bytes().startswith(b"\x89PNG")
     code, out, _ = cli("roofline", folder, "--json", "--backend", "lightning_authors")
     (panel,) = json.loads(out)

@@ -110,7 +110,17 @@ def test_the_fastest_is_the_quickest_of_its_length() -> None:
         for reach in reaches(table):
             done = held[held["backend"] == reach.backend]
             assert reach.longest == done["seq_len"].max()
-            assert reach.growth == pytest.approx(done["ns_per_token"].max() / done["ns_per_token"].min())
+            by_length = done.set_index("seq_len")["ns_per_token"].sort_index()
+            assert reach.growth == pytest.approx(by_length.iloc[-1] / by_length.min())
+
+
+def test_a_token_that_grows_cheaper_with_length_does_not_grow() -> None:
+    (table,) = tables(
+        frame([row(seq_len=1024 * 2**n, tokens=1024 * 2**n, time_ms=9.0 * 1.5**n) for n in range(4)]),
+        "ns_per_token",
+    )
+    (reach,) = reaches(table)
+    assert reach.growth == 1.0
 
 
 def test_a_length_that_a_winner_was_not_tried_at_crowns_nobody() -> None:

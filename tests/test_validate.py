@@ -156,6 +156,62 @@ def test_a_figure_of_other_rows_is_found(cli, folder: Path) -> None:
     assert "figures/time-batch-1.png" in stdout
 
 
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("plot", "--seq", "1k,4k", "--backend", "lightning_eager"),
+        ("plot", "--metric", "floor_share, time_ms", "--pass", "fwd"),
+        ("roofline", "--seq", "2k..4k"),
+    ],
+)
+def test_a_figure_is_drawn_again_with_its_own_selection(cli, folder: Path, command, kind: str) -> None:
+    assert cli(command[0], folder, *command[1:], "--format", kind)[0] == 0
+    assert cli("validate", folder, "--figures") == (0, "", f"{folder}: nothing wrong\n")
+    row = make_row(seq_len=2048 if command[0] == "roofline" else 4096, time_ms=9.0)
+    add(folder, case=row.case, times_ms=row.times_ms)
+    _, stdout, _ = cli("validate", folder, "--figures")
+    assert f"`lbench {command[0]}` redraws it" in stdout
+
+
+def test_a_frontier_is_drawn_again(cli, folder: Path) -> None:
+    assert cli("frontier", "--of", folder)[0] == 0
+    assert cli("validate", folder, "--figures")[0] == 0
+    add(folder, case=make_row(seq_len=6144).case)
+    assert "figures/frontier.png" in cli("validate", folder, "--figures")[1]
+
+
+def test_a_figure_that_does_not_say_its_selection_is_told_apart(cli, folder: Path) -> None:
+    from PIL import Image
+
+    assert cli("plot", folder, "--seq", "1k,4k", "--metric", "time_ms")[0] == 0
+    path = folder / "figures" / "time-batch-1.png"
+    Image.open(path).save(path)
+    (folder / "figures" / "mine.png").write_bytes(path.read_bytes())
+    code, stdout, stderr = cli("validate", folder, "--figures")
+    assert code == 1
+    assert "does not say what was selected for it" in stdout
+    assert f"{folder}: 1 wrong" in stderr, "a picture of somebody's own is none of ours"
+
+
+def test_a_figure_of_several_folders_is_no_figure_of_one(cli, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    other = shutil.copytree(folder, tmp_path / "other")
+    assert cli("plot", folder, other, "--metric", "time_ms")[0] == 0
+    code, stdout, _ = cli("validate", folder, "--figures")
+    assert code == 1
+    assert "other folders" in stdout
+
+
+def test_kept_figures_say_how_they_were_drawn() -> None:
+    from lbench.plot.redraw import read_origin
+
+    kept = sorted(RESULTS.glob("*/figures/*.png"))
+    assert kept
+    assert all(read_origin(path) for path in kept)
+
+
 def test_what_an_export_cannot_say_is_not_wrong(cli, folder: Path) -> None:
     """JSON has neither NaN nor infinity."""
     for value, length in ((math.nan, 16), (math.inf, 32)):

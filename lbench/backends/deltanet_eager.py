@@ -8,6 +8,7 @@ from lbench.backends.spec import Backend, Limits
 BACKEND = Backend(
     mechanism="deltanet",
     title="DeltaNet, eager torch",
+    marker="s",
     build=_delta.build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

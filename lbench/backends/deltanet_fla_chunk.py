@@ -30,6 +30,7 @@ def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="deltanet",
     title="fla chunk_delta_rule",
+    marker="^",
     build=build,
     limits=dataclasses.replace(_fla.DELTA_LIMITS, carries=True),
     packages=("fla", "einops", "triton"),

@@ -29,6 +29,7 @@ def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="deltanet",
     title="fla fused_recurrent_delta_rule",
+    marker="D",
     build=build,
     limits=_fla.RECURRENT_LIMITS,
     packages=("fla", "einops", "triton"),

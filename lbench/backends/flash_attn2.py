@@ -50,6 +50,7 @@ def _check_compiled(library: Path, head_dim: int) -> None:
 BACKEND = Backend(
     mechanism="softmax",
     title="FlashAttention-2",
+    marker="s",
     build=build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

@@ -47,6 +47,7 @@ def _output(result: Tensor | tuple[Tensor, ...]) -> Tensor:
 BACKEND = Backend(
     mechanism="softmax",
     title="FlashAttention-3",
+    marker="^",
     build=build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode") if PACKAGE == FULL else ("fwd", "decode"),

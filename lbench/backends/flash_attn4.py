@@ -41,6 +41,7 @@ def _check_head_dims(case: Case) -> None:
 BACKEND = Backend(
     mechanism="softmax",
     title="FlashAttention-4",
+    marker="h",
     build=build,
     limits=Limits(
         head_dim=(8, 256),

@@ -77,6 +77,7 @@ def causal_block_mask(seq_len: int, device: str) -> Any:
 BACKEND = Backend(
     mechanism="softmax",
     title="FlexAttention",
+    marker="D",
     build=build,
     layout=HEADS_FIRST,
     limits=Limits(

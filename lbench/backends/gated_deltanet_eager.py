@@ -8,6 +8,7 @@ from lbench.backends.spec import Backend, Limits
 BACKEND = Backend(
     mechanism="gated_deltanet",
     title="Gated DeltaNet, eager torch",
+    marker="s",
     build=_delta.build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

@@ -34,6 +34,7 @@ def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="gated_deltanet",
     title="fla chunk_gated_delta_rule",
+    marker="^",
     build=build,
     limits=dataclasses.replace(_fla.DELTA_LIMITS, carries=True),
     packages=("fla", "einops", "triton"),

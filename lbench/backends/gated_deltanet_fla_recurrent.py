@@ -34,6 +34,7 @@ def build(case: Case, _: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="gated_deltanet",
     title="fla fused_recurrent_gated_delta_rule",
+    marker="D",
     build=build,
     limits=dataclasses.replace(_fla.RECURRENT_LIMITS, passes=("fwd", "decode")),  # fla has no backward of it
     packages=("fla", "einops", "triton"),

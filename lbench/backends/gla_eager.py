@@ -86,6 +86,7 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="gla",
     title="GLA, eager torch",
+    marker="s",
     build=_build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

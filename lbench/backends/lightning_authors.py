@@ -32,6 +32,7 @@ def build(_: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="lightning",
     title="lightning-attn (authors)",
+    marker="s",
     build=build,
     layout=HEADS_FIRST,
     limits=Limits(

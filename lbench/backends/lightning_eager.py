@@ -107,6 +107,7 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="lightning",
     title="Lightning, eager torch",
+    marker="^",
     build=_build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

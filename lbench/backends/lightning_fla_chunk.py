@@ -33,6 +33,7 @@ def build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="lightning",
     title="fla chunk_simple_gla",
+    marker="D",
     build=build,
     limits=Limits(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), carries=True, capability=((8, 0), (99, 9))

@@ -32,6 +32,7 @@ def build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="lightning",
     title="fla fused_recurrent_simple_gla",
+    marker="v",
     build=build,
     limits=_fla.RECURRENT_LIMITS,
     packages=("fla", "einops", "triton"),

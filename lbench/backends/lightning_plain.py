@@ -10,6 +10,7 @@ from lbench.backends.spec import Backend
 BACKEND = Backend(
     mechanism="lightning",
     title="Lightning (ours, plain Triton)",
+    marker="H",
     build=lambda case, constants: _lightning.bind(case, constants["slopes"], path="plain"),
     # A decoding step has one path, which lightning_triton measures.
     limits=dataclasses.replace(_lightning.LIMITS, passes=("fwd", "bwd", "fwdbwd")),

@@ -8,6 +8,7 @@ from lbench.backends.spec import Backend
 BACKEND = Backend(
     mechanism="lightning",
     title="Lightning (ours, Triton)",
+    marker="o",
     build=lambda case, constants: _lightning.bind(case, constants["slopes"]),
     limits=_lightning.LIMITS,
     packages=_lightning.PACKAGES,

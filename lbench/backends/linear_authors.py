@@ -29,6 +29,7 @@ def build(_: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="linear",
     title="lightning-attn, no decay (authors)",
+    marker="s",
     build=build,
     layout=HEADS_FIRST,
     limits=Limits(

@@ -27,6 +27,7 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="linear",
     title="Linear attention, eager torch",
+    marker="^",
     build=_build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

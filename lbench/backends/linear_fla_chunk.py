@@ -32,6 +32,7 @@ def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="linear",
     title="fla chunk_linear_attn",
+    marker="D",
     build=build,
     limits=Limits(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), carries=True, capability=((8, 0), (99, 9))

@@ -22,6 +22,7 @@ def _build(case: Case, _: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="linear",
     title="Linear (ours, Triton)",
+    marker="o",
     build=_build,
     limits=_lightning.LIMITS,
     packages=_lightning.PACKAGES,

@@ -91,6 +91,7 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="mamba1",
     title="Mamba, eager torch",
+    marker="s",
     build=_build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

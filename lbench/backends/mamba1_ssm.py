@@ -44,6 +44,7 @@ def _restore(name: str, tensor: Tensor) -> Tensor:
 BACKEND = Backend(
     mechanism="mamba1",
     title="mamba_ssm selective_scan",
+    marker="^",
     build=build,
     layout=Layout(title="B H D T", arrange=_arrange, restore=_restore),
     limits=Limits(dtypes=("bf16", "fp16", "fp32"), elements=2**32 - 1, capability=((7, 0), (99, 9))),

@@ -29,6 +29,7 @@ def build(_: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="mamba2",
     title="mamba_ssm SSD",
+    marker="^",
     build=build,
     limits=Limits(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 256), elements=2**31 - 1, capability=((8, 0), (99, 9))

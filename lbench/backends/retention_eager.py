@@ -25,6 +25,7 @@ def _build(case: Case, constants: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="retention",
     title="Retention, eager torch",
+    marker="s",
     build=_build,
     limits=Limits(
         passes=("fwd", "bwd", "fwdbwd", "decode"),

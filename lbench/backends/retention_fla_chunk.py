@@ -30,6 +30,7 @@ def build(case: Case, __: Mapping[str, Tensor]) -> Forward:
 BACKEND = Backend(
     mechanism="retention",
     title="fla chunk_retention",
+    marker="^",
     build=build,
     limits=Limits(
         dtypes=("bf16", "fp16", "fp32"), head_dim=(16, 512), carries=True, capability=((8, 0), (99, 9))

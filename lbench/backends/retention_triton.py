@@ -8,6 +8,7 @@ from lbench.backends.spec import Backend
 BACKEND = Backend(
     mechanism="retention",
     title="Retention (ours, Triton)",
+    marker="o",
     build=lambda case, constants: _lightning.bind(case, constants["slopes"], scale=case.head_dim**-0.5),
     limits=_lightning.LIMITS,
     packages=_lightning.PACKAGES,

@@ -9,6 +9,7 @@ from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA cuDNN",
+    marker="v",
     build=_sdpa.build("cudnn"),
     layout=STRIDED_HEADS_FIRST,
     limits=Limits(

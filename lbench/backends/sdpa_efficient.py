@@ -9,6 +9,7 @@ from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA memory-efficient",
+    marker="P",
     build=_sdpa.build("mem_efficient"),
     layout=STRIDED_HEADS_FIRST,
     limits=Limits(

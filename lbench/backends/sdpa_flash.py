@@ -9,6 +9,7 @@ from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA flash",
+    marker="X",
     build=_sdpa.build("flash"),
     layout=STRIDED_HEADS_FIRST,
     limits=Limits(

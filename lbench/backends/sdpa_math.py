@@ -8,6 +8,7 @@ from lbench.backends.spec import STRIDED_HEADS_FIRST, Backend, Limits
 BACKEND = Backend(
     mechanism="softmax",
     title="SDPA math",
+    marker="<",
     build=_sdpa.build("math"),
     layout=STRIDED_HEADS_FIRST,
     limits=Limits(

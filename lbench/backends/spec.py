@@ -118,6 +118,8 @@ class Backend:
     mechanism: str
     title: str
     """As tables and legends show it."""
+    marker: str = ""
+    """In figures: one of `lbench.plot.style` that none of its mechanism has. Empty: its name picks one."""
     build: Callable[[Case, Mapping[str, Tensor]], Forward]
     """(case, arranged constants) -> the function to time. Imports third-party code, prepares what depends
     on constants alone, raises `Unsupported` or ImportError."""

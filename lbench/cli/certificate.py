@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ def command(
     if as_json:
         print(json.dumps([to_dict(one) for one in made], indent=1))
     else:
-        print("\n".join(to_text(one) for one in made), end="")
+        columns = shutil.get_terminal_size().columns
+        print("\n".join(to_text(one, columns) for one in made), end="")
     if not all(one.holds for one in made):
         raise typer.Exit(1)

@@ -68,7 +68,6 @@ def command(
     given = axes.given(locals())
     from lbench.device import probe
     from lbench.isolation import InProcessWorker, ProcessWorker
-    from lbench.lengths import parse_length
     from lbench.runner import Sweep
 
     if rows_of is not None:
@@ -76,7 +75,7 @@ def command(
             raise UsageError(
                 "--of measures nothing; it takes no suite, --device or --resume, but axes and --out"
             )
-        _report(_chosen(rows_of, given), rows_of, out or rows_of / "figures")
+        _report_of(rows_of, given, out or rows_of / "figures")
         return
     given["seq"] = [start]
     lengths = parse_length(start), parse_length(largest)
@@ -99,34 +98,14 @@ def command(
     )
     _search(sweep, lengths, resolution)
     folder = sweep.writer.folder
-    _report([row for row in sweep.rows.values() if row.verdict != "unavailable"], folder, folder / "figures")
+    tried = [row for row in sweep.rows.values() if row.verdict != "unavailable"]
+    _report(tried, folder, folder / "figures")
 
 
-def _chosen(folder: Path, given: dict[str, Any]) -> list[Row]:
-    """The rows of a folder that the axes take, of settings over more than one length.
+def _report_of(folder: Path, given: dict[str, Any], figures: Path) -> None:
+    from lbench.report.frontier import rows_of
 
-    UsageError for a value that no row has.
-    """
-    from lbench import results
-    from lbench.errors import unknown
-    from lbench.frontier import over_lengths
-    from lbench.lengths import format_length
-    from lbench.report.choices import load, select
-
-    frame = select(load([folder]), given.pop("backend", ()), given.pop("pass", ()))
-    for axis, wanted in given.items():
-        whole = frame[axis].dtype.kind == "i"
-        has = frame[axis].map(format_length if whole else str)
-        wanted = [format_length(parse_length(value)) if whole and value != "0" else value for value in wanted]
-        for value in wanted:
-            if value not in set(has):
-                raise unknown(f"{axis} in these results", value, has)
-        frame = frame[has.isin(wanted)]
-    keys = set(frame["key"])
-    rows = over_lengths(row for row in results.read(folder).rows.values() if row.case.key in keys)
-    if not rows:
-        raise UsageError(f"{folder} has no such setting with two lengths or more, which a frontier needs")
-    return rows
+    _report(rows_of(folder, given), folder, figures, {axis: ",".join(given[axis]) for axis in given})
 
 
 def _hasty(suite: Suite, cell_timeout: float | None) -> Suite:
@@ -179,15 +158,17 @@ def _most(case: Case) -> int:
     return (models.of_case(case).max_length if case.model else 0) or LARGEST
 
 
-def _report(rows: list[Row], folder: Path, figures: Path) -> None:
+def _report(rows: list[Row], folder: Path, figures: Path, kept: dict[str, str] | None = None) -> None:
     from lbench.frontier import frontiers
-    from lbench.plot.frontier import draw_frontiers
+    from lbench.plot import files, redraw
+    from lbench.plot.frontier import frontier_files
     from lbench.report.frontier import to_text
 
     found = frontiers(rows)
     if not found:
         raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
     print(to_text(found, terminal.columns()), end="")
-    for path in draw_frontiers(found, figures):
+    origin = redraw.origin("frontier", **({} if kept is None else {"of": "a sweep", **kept}))
+    for path in files.write(frontier_files(found, origin=origin), figures):
         print(f"figure: {path}", file=sys.stderr)
     print(f"rows: {folder}", file=sys.stderr)

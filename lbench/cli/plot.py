@@ -36,7 +36,7 @@ def command(
     ] = None,
 ) -> None:
     """Draw time, time per token, throughput, memory, error and relative speed against length."""
-    from lbench.plot import files
+    from lbench.plot import files, redraw
     from lbench.report.choices import load, select
     from lbench.report.values import DEFAULT_METRICS, check_reference
 
@@ -44,7 +44,16 @@ def command(
     metrics = split_names(metric, "metric") or DEFAULT_METRICS
     check_reference(metrics, relative_to)
     frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
-    made = dict(files.render(frame, metrics, kinds, relative_to or ""))
+    origin = redraw.origin(
+        "plot",
+        results,
+        backend=backend,
+        passes=pass_names,
+        seq=seq,
+        metric=metric,
+        relative_to=relative_to,
+    )
+    made = dict(files.render(frame, metrics, kinds, relative_to or "", origin))
     drawn = {name: content for name, content in made.items() if content is not None}
     if not drawn:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in frame["verdict"].value_counts().items())

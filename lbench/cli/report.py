@@ -34,4 +34,4 @@ def command(
     content = files.make(sources, kind)
     files.write(content, path)
     count = sum(len(source.rows) for source in sources)
-    print(f"{counted(count, 'row')}, {len(content) / 1e6:.1f} MB: {path}")
+    print(f"{counted(count, 'row')}, {files.size_text(len(content))}: {path}")

@@ -68,11 +68,12 @@ def command(
         print(json.dumps(told, indent=1))
         return
     _print(panels, every_length=seq is not None)
-    from lbench.plot import files
-    from lbench.plot.roofline import draw_roofline
+    from lbench.plot import files, redraw
+    from lbench.plot.roofline import roofline_files
 
+    origin = redraw.origin("roofline", results, profile, backend=backend, passes=pass_names, seq=seq)
     folder = out or (results[0].parent if results[0].is_file() else results[0]) / "figures"
-    for path in draw_roofline(panels, folder, split_formats(formats, files.FORMATS)):
+    for path in files.write(roofline_files(panels, split_formats(formats, files.FORMATS), origin), folder):
         print(path, file=sys.stderr)
 
 

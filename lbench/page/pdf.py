@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from lbench.lengths import format_length
 from lbench.page.verdicts import Part, Verdict, verdict
@@ -64,9 +65,25 @@ def pdf(sources: Sequence[Source]) -> bytes:
     with matplotlib.rc_context(settings), io.BytesIO() as file:
         with PdfPages(file, metadata=METADATA["pdf"]) as pages:
             for source in sources:
-                for figure in (*_text(source), *_figures(source)):
+                for figure in (*_text(source), *map(_on_page, _figures(source))):
                     pages.savefig(figure)
         return file.getvalue()
+
+
+def _on_page(figure: Figure) -> Figure:
+    """The figure at the top of a page, within its margins; a figure too tall for A4 has a taller page."""
+    wide, tall = (float(size) for size in figure.get_size_inches())
+    page = (PAGE[0], max(PAGE[1], tall + 2 * MARGIN))
+    left, bottom = (page[0] - wide) / 2, page[1] - MARGIN - tall
+    places = [(ax, ax.get_position(original=True)) for ax in figure.axes]
+    figure.set_size_inches(page)
+    for ax, place in places:
+        x, y = left + place.x0 * wide, bottom + place.y0 * tall
+        size = (place.width * wide / page[0], place.height * tall / page[1])
+        ax.set_position((x / page[0], y / page[1], *size))
+    for artist in (*figure.texts, *figure.artists):  # these are placed in inches
+        artist.set_transform(artist.get_transform() + ScaledTranslation(left, bottom, figure.dpi_scale_trans))
+    return figure
 
 
 def _text(source: Source) -> list[Figure]:

@@ -18,8 +18,10 @@ from lbench.plot.style import INK
 
 STEP = 0.03
 """Inches between the points of a line that a label must not cover."""
-TALL = 0.11
-"""Height of a name's letters."""
+TALL = 0.13
+"""Height of a name's letters and what they keep clear."""
+EDGE = 0.03
+"""From a marker's centre to its edge."""
 CLEAR = 0.07
 """Between a line's last marker and the name beside it."""
 
@@ -57,7 +59,7 @@ def _name_ends(figure: Figure, ax: Axes, panel: Panel, place: Place) -> None:
 
 
 def _name_breaks(figure: Figure, ax: Axes, panel: Panel, place: Place) -> None:
-    """Names beside the last point of lines that end early, only where they cover no line."""
+    """Names beside the last point of lines that end early, only where they cover nothing drawn."""
     obstacles = [point for one in panel.drawn for point in _trace(ax, one)]
     taken: list[Box] = []
     for series in panel.drawn:
@@ -94,10 +96,16 @@ def _around(x: float, y: float, width: float, place: Place) -> Iterator[Box]:
 
 
 def _trace(ax: Axes, series: Series) -> Iterator[tuple[float, float]]:
-    """Points all along a line, in inches."""
-    spots = [to_inches(ax, x, y) for x, y in zip(series.points["seq_len"], series.points["y"], strict=True)]
-    yield from spots
-    for (x0, y0), (x1, y1) in pairwise(spots):
+    """Points all along a line, its intervals, and the edges of its markers, in inches."""
+    points = series.points
+    spots = [to_inches(ax, x, y) for x, y in zip(points["seq_len"], points["y"], strict=True)]
+    for x, y in spots:
+        yield from ((x + across, y + up) for across in (-EDGE, 0, EDGE) for up in (-EDGE, 0, EDGE))
+    ends = [
+        [to_inches(ax, x, y) for y in pair]
+        for x, *pair in zip(points["seq_len"], points["low"], points["high"], strict=True)
+    ]
+    for (x0, y0), (x1, y1) in (*pairwise(spots), *ends):
         count = int(max(abs(x1 - x0), abs(y1 - y0)) / STEP) + 2
         yield from zip(np.linspace(x0, x1, count).tolist(), np.linspace(y0, y1, count).tolist(), strict=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lbench.errors import UsageError
 from lbench.plot.draw import draw
@@ -30,6 +31,8 @@ METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Nothing that changes with time, machine or version goes into a file."""
+ORIGIN = {"png": "Description", "svg": "Description", "pdf": "Subject"}
+"""Where a file says how it was drawn."""
 
 
 def render(
@@ -37,10 +40,12 @@ def render(
     metrics: Sequence[str] = DEFAULT_METRICS,
     formats: Sequence[str] = ("png",),
     relative_to: str = "",
+    origin: str = "",
 ) -> Iterator[tuple[str, bytes | None]]:
     """File names and contents of all figures of the rows; None where no row has a figure's metric.
 
     Models are drawn by size, unless metrics are named with what their passes are asked for.
+    Files keep `origin`, which says how they were drawn (`plot.redraw`).
 
     Raises UsageError for an unknown metric or reference backend.
     """
@@ -59,7 +64,7 @@ def render(
         )
         for name, figure in made:
             for kind in formats:
-                yield f"{name}.{kind}", None if figure is None else content(figure, kind)
+                yield f"{name}.{kind}", None if figure is None else content(figure, kind, origin)
 
 
 def write(contents: dict[str, bytes], folder: Path) -> list[Path]:
@@ -75,16 +80,21 @@ def write(contents: dict[str, bytes], folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def content(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a file."""
+def content(figure: Figure, kind: str, origin: str = "") -> bytes:
+    """A figure as the bytes of a file that keeps how it was drawn."""
+    told = {ORIGIN[kind]: origin} if origin else {}
     with io.BytesIO() as file:
-        figure.savefig(file, format=kind, metadata=METADATA[kind])
-        return _with_palette(file) if kind == "png" else file.getvalue()
+        figure.savefig(file, format=kind, metadata={**METADATA[kind], **told})
+        return _with_palette(file, told) if kind == "png" else file.getvalue()
 
 
-def _with_palette(file: io.BytesIO) -> bytes:
+def _with_palette(file: io.BytesIO, told: Mapping[str, str]) -> bytes:
     """A PNG in 256 colours: a third of the size, which counts where figures are kept in a repository."""
     picture = Image.open(file).convert("RGB")
+    texts = PngInfo()
+    for name, text in told.items():
+        texts.add_text(name, text)
     with io.BytesIO() as smaller:
-        picture.quantize(256, dither=Image.Dither.NONE).save(smaller, format="png", optimize=True, dpi=DPI)
+        small = picture.quantize(256, dither=Image.Dither.NONE)
+        small.save(smaller, format="png", optimize=True, dpi=DPI, pnginfo=texts)
         return smaller.getvalue()

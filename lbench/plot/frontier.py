@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -30,15 +28,19 @@ PANEL_TITLE = 0.24
 Panel = tuple[str, list[Frontier]]
 
 
-def draw_frontiers(found: Sequence[Frontier], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Writes `frontier.png` (`frontier-2.png` and so on, where one would be too high) into a folder."""
+def frontier_files(
+    found: Sequence[Frontier], formats: Sequence[str] = ("png",), origin: str = ""
+) -> dict[str, bytes]:
+    """`frontier.png` (`frontier-2.png` and so on, where one would be too high) and their contents."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
-    contents: dict[str, bytes] = {}
     with matplotlib.rc_context(settings):
-        for number, figure in enumerate(figures_of(found), start=1):
-            name = f"frontier-{number}" if number > 1 else "frontier"
-            contents |= {f"{name}.{kind}": _bytes(figure, kind) for kind in formats}
-    return files.write(contents, folder)
+        return {
+            f"frontier-{number}.{kind}" if number > 1 else f"frontier.{kind}": files.content(
+                figure, kind, origin
+            )
+            for number, figure in enumerate(figures_of(found), start=1)
+            for kind in formats
+        }
 
 
 def figures_of(found: Sequence[Frontier]) -> list[Figure]:
@@ -116,9 +118,3 @@ def _told(frontier: Frontier) -> str:
     if frontier.beyond is None:
         return f"{longest}, no end found"
     return f"{longest}, {SHORT.get(frontier.verdict, frontier.verdict)} at {format_length(frontier.beyond)}"
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    with io.BytesIO() as file:
-        figure.savefig(file, format=kind, metadata=files.METADATA[kind])
-        return file.getvalue()

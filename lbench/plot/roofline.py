@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -29,18 +28,24 @@ BELOW = 0.5
 """For an axis's numbers and title."""
 WIDEN = 1.6
 """Room beyond the outermost points, as a factor."""
+HIGHEST = 0.9
+"""Where in a panel the highest roof is at most, so that its name has room above it."""
+TOLD = ((0.7, (1.0, 2.0, 3.0, 5.0, 7.0)), (2.2, (1.0, 2.0, 5.0)), (math.inf, (1.0,)))
+"""(up to so many decades of an axis, the numbers of each that are written)."""
 
 
-def draw_roofline(panels: Sequence[Panel], folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Writes `roofline-CONDITION.png` (and so on) into a folder, one a condition; the paths."""
+def roofline_files(
+    panels: Sequence[Panel], formats: Sequence[str] = ("png",), origin: str = ""
+) -> dict[str, bytes]:
+    """`roofline-CONDITION.png` (and so on) and its content, one a condition."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
-    contents = {}
+    contents: dict[str, bytes] = {}
     with matplotlib.rc_context(settings):
         for slug in dict.fromkeys(panel.condition.slug for panel in panels):
             figure = figure_of([panel for panel in panels if panel.condition.slug == slug])
             for kind in formats:
-                contents[f"roofline-{slug}.{kind}"] = files.content(figure, kind)
-    return files.write(contents, folder)
+                contents[f"roofline-{slug}.{kind}"] = files.content(figure, kind, origin)
+    return contents
 
 
 def figure_of(panels: Sequence[Panel]) -> Figure:
@@ -81,36 +86,45 @@ def _draw(ax: Axes, panel: Panel, first: bool) -> None:
     if first:
         ax.set_ylabel("TFLOP/s", labelpad=2)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(base=10, numticks=9))
+        low, high = axis.get_view_interval()
+        subs = next(subs for decades, subs in TOLD if math.log10(high / low) < decades)
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=9))
+        axis.set_minor_locator(LogLocator(base=10, subs=tuple(range(2, 10)), numticks=20))
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axis.set_minor_formatter(NullFormatter())
 
 
 def _limits(ax: Axes, panel: Panel) -> None:
     points = panel.points
-    across = [one.intensity for one in points] + [one.executed_intensity for one in points]
-    up = [one.tflop_s for one in points] + [one.executed_tflop_s for one in points]
-    up += [panel.roof.matrix_tflop_s, 2 * max(one.tflop_s for one in points)]
-    for values, limit in ((across, ax.set_xlim), (up, ax.set_ylim)):
-        known = [value for value in values if value > 0]
-        limit(min(known) / WIDEN, max(known) * WIDEN)
+    _limit(ax.set_xlim, [x for one in points for x in (one.intensity, one.executed_intensity)])
+    up = [y for one in points for y in (one.tflop_s, one.executed_tflop_s)]
+    _limit(ax.set_ylim, [*up, *(panel.roof.tflop_s(x) for x in ax.get_xlim())])
+
+
+def _limit(limit: Callable[[float, float], Any], values: Sequence[float]) -> None:
+    """Ends of an axis: room on both sides, and above the highest for the name of a roof."""
+    known = [value for value in values if value > 0]
+    low, high = min(known) / WIDEN, max(known)
+    limit(low, max(high * WIDEN, low * (high / low) ** (1 / HIGHEST)))
 
 
 def _roofs(ax: Axes, panel: Panel) -> None:
-    """The copy bandwidth rises, the matrix rate is level; each named where it leaves the panel."""
+    """The copy bandwidth rises, the matrix rate is level; each named where it is within the panel."""
     roof = panel.roof
-    across = np.geomspace(*ax.get_xlim(), 200)
-    ax.plot(across, [roof.tflop_s(float(x)) for x in across], color=INK, linewidth=1.0, zorder=1, gid="roof")
+    across = [float(x) for x in np.geomspace(*ax.get_xlim(), 200)]
+    ax.plot(across, [roof.tflop_s(x) for x in across], color=INK, linewidth=1.0, zorder=1, gid="roof")
     low, high = ax.get_ylim()
-    style: dict[str, Any] = {"textcoords": "offset points", "color": FAINT, "ha": "right"}
-    if not math.isnan(roof.bandwidth_gb_s):
-        # Beside the upper part of the slope, where no point can lie.
-        y = low * (min(high, roof.matrix_tflop_s if roof.matrix_tflop_s > 0 else high) / low) ** 0.9
+    style: dict[str, Any] = {"textcoords": "offset points", "color": FAINT, "ha": "right", "va": "bottom"}
+    slope = [roof.tflop_s(x) for x in across if roof.name(x) == "memory"]
+    inside = [rate for rate in slope if low <= rate <= high]
+    if inside:
+        # Beside its upper part, where no point can lie.
+        y = min(inside[0] * (inside[-1] / inside[0]) ** 0.75, low * (high / low) ** (HIGHEST - 0.02))
         told = f"copy\n{roof.bandwidth_gb_s / 1e3:.3g} TB/s"
-        ax.annotate(told, (y * 1e3 / roof.bandwidth_gb_s, y), xytext=(-4, 1), va="bottom", **style)
-    if not math.isnan(roof.matrix_tflop_s):
+        ax.annotate(told, (y * 1e3 / roof.bandwidth_gb_s, y), xytext=(-4, 1), **style)
+    if roof.name(across[-1]) == "matrix":
         told = f"matrix product {roof.matrix_tflop_s:.3g} TFLOP/s"
-        ax.annotate(told, (across[-1], roof.matrix_tflop_s), xytext=(-2, 3), va="bottom", **style)
+        ax.annotate(told, (across[-1], roof.matrix_tflop_s), xytext=(-2, 3), **style)
 
 
 def _line(ax: Axes, points: Sequence[Point]) -> None:

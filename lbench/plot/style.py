@@ -1,7 +1,7 @@
 """How backends look: one colour a mechanism, one marker a backend, the same in every figure.
 
-Looks come from the registry, never from what a result file happens to hold. A backend or mechanism that is
-not registered gets a look from a checksum of its name, so it keeps it too.
+A backend's file says its marker, so that none changes when another backend joins or goes, and none depends on
+what a result file happens to hold. Where nothing says a marker or a colour, a checksum of the name does.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ON_DARK = {
 }
 """The same colours where the page is dark, for those that would drown in it."""
 OUR_MARKERS = ("o", "H")
+"""Kept for our backends."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
 OURS = "lightning_attention"
 """Backends that need this package are ours: drawn thicker, in front."""
@@ -91,31 +92,21 @@ class Look:
 
 @functools.cache
 def look(backend: str, mechanism: str) -> Look:
-    """The look of a backend; it depends on nothing but the two names and the registry."""
-    registered = _registered().get(backend)
+    """The look of a backend; it depends on nothing but the two names and the backend's own file."""
+    registered = backends.load(backend) if backend in backends.names() else None
     return Look(
         title=title(backend),
         colour=COLOURS.get(mechanism) or OTHER_COLOURS[_checksum(mechanism) % len(OTHER_COLOURS)],
-        marker=_marker(backend, mechanism),
+        marker=_marker(backend, registered),
         ours=bool(registered and _is_ours(registered)),
         flagship=backend == FLAGSHIP,
         order=rank(backend, mechanism),
     )
 
 
-def _marker(backend: str, mechanism: str) -> str:
-    registry = _registered()
-    if backend not in registry:
-        return MARKERS[_checksum(backend) % len(MARKERS)]
-    ours = _is_ours(registry[backend])
-    markers = OUR_MARKERS if ours else MARKERS
-    alike = [name for name, one in registry.items() if one.mechanism == mechanism and _is_ours(one) == ours]
-    alike.sort(key=lambda name: name != FLAGSHIP)  # it keeps its marker when others join it
-    return markers[(alike.index(backend) if backend in alike else _checksum(backend)) % len(markers)]
-
-
-def _registered() -> dict[str, backends.Backend]:
-    return {name: backends.load(name) for name in backends.names()}
+def _marker(backend: str, registered: backends.Backend | None) -> str:
+    given = registered.marker if registered else ""
+    return given if given in (*OUR_MARKERS, *MARKERS) else MARKERS[_checksum(backend) % len(MARKERS)]
 
 
 def _is_ours(backend: backends.Backend) -> bool:

@@ -11,7 +11,8 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,24 @@ from lbench.results import Row
 JUDGED = frozenset({"ok", "wrong"})
 
 
+@dataclass(frozen=True, order=True)
+class Point:
+    """What tells the cases of a backend in one setting apart."""
+
+    batch: int
+    seq_len: int
+    pass_name: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proof:
     """One backend in a group."""
 
     backend: str
-    proved: tuple[int, ...]
-    """Lengths at which all its passes were right."""
-    wrong: tuple[int, ...]
-    unjudged: tuple[int, ...]
-    """Lengths without a verdict on its results: out of memory, crashed, skipped ..."""
+    proved: tuple[Point, ...]
+    wrong: tuple[Point, ...]
+    unjudged: tuple[Point, ...]
+    """Those without a verdict on its results: out of memory, crashed, skipped ..."""
     budget_used: float
     """The worst error over its limit, of its right rows; NaN where there are none."""
     coverage: str
@@ -97,8 +106,8 @@ def to_dict(certificate: Certificate) -> dict[str, Any]:
     return fields
 
 
-def to_text(certificate: Certificate) -> str:
-    """A few lines for a terminal."""
+def to_text(certificate: Certificate, columns: int = 80) -> str:
+    """A few lines for a terminal of so many columns."""
     unknown = "drawn from the seed; rows of models keep no digest" if certificate.model else ""
     inputs = {
         True: "the same for all",
@@ -112,9 +121,18 @@ def to_text(certificate: Certificate) -> str:
         f"  inputs: {inputs[certificate.same_inputs]}",
         f"  relative RMS error allowed: {allowed or 'none on record'}",
     ]
-    width = max(len(title(proof.backend)) for proof in certificate.proofs)
-    lines += [f"  {title(proof.backend).ljust(width)}  {_line(proof)}" for proof in certificate.proofs]
-    return "\n".join(lines) + "\n"
+    wrapped = [part for line in lines for part in _wrap(line, columns, 4)]
+    names = max(len(title(proof.backend)) for proof in certificate.proofs) + 4
+    for proof in certificate.proofs:
+        wrapped += _wrap(f"  {title(proof.backend)}".ljust(names) + _line(proof), columns, names)
+    return "\n".join(wrapped) + "\n"
+
+
+def _wrap(line: str, columns: int, indent: int) -> list[str]:
+    """The line within the columns, what goes on below set in; less so where that would leave no room."""
+    inside, whole = " " * min(indent, columns // 2), line.replace(" x ", "\u00a0x\u00a0")
+    wrapped = textwrap.wrap(whole, max(columns, 20), subsequent_indent=inside, break_on_hyphens=False)
+    return [part.replace("\u00a0", " ") for part in wrapped]
 
 
 def _setting(case: Case) -> str:
@@ -158,26 +176,29 @@ def _same_inputs(rows: list[Row]) -> bool | None:
 
 def _proof(backend: str, rows: list[Row]) -> Proof:
     right = [row for row in rows if row.verdict == "ok"]
-    wrong = {row.case.seq_len for row in rows if row.verdict == "wrong"}
-    unjudged = {row.case.seq_len for row in rows if row.verdict not in JUDGED}
     shares = [METRICS["error_share"].value(row, {}) for row in right]
     repeated = [row.deterministic for row in right if row.deterministic is not None]
     partial = [row for row in right if row.coverage not in ("", "all")]
     return Proof(
         backend=backend,
-        proved=tuple(sorted({row.case.seq_len for row in right} - wrong - unjudged)),
-        wrong=tuple(sorted(wrong)),
-        unjudged=tuple(sorted(unjudged - wrong)),
+        proved=_points(right),
+        wrong=_points(row for row in rows if row.verdict == "wrong"),
+        unjudged=_points(row for row in rows if row.verdict not in JUDGED),
         budget_used=max((share for share in shares if not math.isnan(share)), default=math.nan),
         coverage=max(partial, key=lambda row: row.case.seq_len).coverage if partial else "all",
         deterministic=all(repeated) if repeated else None,
     )
 
 
+def _points(rows: Iterable[Row]) -> tuple[Point, ...]:
+    return tuple(sorted({Point(row.case.batch, row.case.seq_len, row.case.pass_name) for row in rows}))
+
+
 def _line(proof: Proof) -> str:
-    parts = [f"{word} {_spans(lengths)}" for word, lengths in (
+    every = {*proof.proved, *proof.wrong, *proof.unjudged}
+    parts = [f"{word} {_where(points, every)}" for word, points in (
         ("right at", proof.proved), ("WRONG at", proof.wrong), ("not judged at", proof.unjudged)
-    ) if lengths]  # fmt: skip
+    ) if points]  # fmt: skip
     if not math.isnan(proof.budget_used):
         parts.append(f"{proof.budget_used:.0%} of the budget")
     if proof.coverage != "all":
@@ -185,6 +206,20 @@ def _line(proof: Proof) -> str:
     if proof.deterministic is not None:
         parts.append("repeats bit by bit" if proof.deterministic else "differs from call to call")
     return "; ".join(parts)
+
+
+def _where(points: Sequence[Point], every: Collection[Point]) -> str:
+    """Lengths of which all was so; of others `batch x length`, and the pass where the other passes differ."""
+    others = set(every) - set(points)
+    partly = {point.seq_len for point in others}
+    by_name: dict[tuple[str, str], set[int]] = {}
+    for point in points:
+        mixed = {(other.batch, other.seq_len) for other in others}
+        before = f"{point.batch} x " if point.seq_len in partly else ""
+        behind = f" ({point.pass_name})" if (point.batch, point.seq_len) in mixed else ""
+        by_name.setdefault((before, behind), set()).add(point.seq_len)
+    named = sorted(by_name.items(), key=lambda one: one[0][0] != "")
+    return ", ".join(before + _spans(sorted(lengths)) + behind for (before, behind), lengths in named)
 
 
 def _spans(lengths: Sequence[int]) -> str:

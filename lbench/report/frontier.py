@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from lbench.frontier import Frontier
-from lbench.lengths import format_length
+from lbench import results
+from lbench.errors import UsageError, unknown
+from lbench.frontier import Frontier, over_lengths
+from lbench.lengths import format_length, parse_length
 from lbench.prediction import gib
+from lbench.report.choices import load, select
 from lbench.report.wording import MEANINGS, PASS_TITLES, rank, title
+from lbench.results import Row
 from lbench.terminal import ENDLESS
 
 BELOW = " " * 6
@@ -20,6 +25,29 @@ def setting(frontier: Frontier) -> str:
     case = frontier.case
     heads = case.model_setting or f"{case.heads} heads \u00d7 {case.head_dim}"
     return f"{PASS_TITLES[case.pass_name]}, batch {case.batch}, {heads}, {case.dtype}, {case.device}"
+
+
+def rows_of(folder: Path, axes: Mapping[str, Sequence[str]]) -> list[Row]:
+    """The rows of a folder that the axes take, of settings over more than one length.
+
+    UsageError for a value that no row has.
+    """
+    frame = select(load([folder]), axes.get("backend", ()), axes.get("pass", ()))
+    for axis in axes.keys() - {"backend", "pass"}:
+        whole = frame[axis].dtype.kind == "i"
+        has = frame[axis].map(format_length if whole else str)
+        wanted = [
+            format_length(parse_length(value)) if whole and value != "0" else value for value in axes[axis]
+        ]
+        for value in wanted:
+            if value not in set(has):
+                raise unknown(f"{axis} in these results", value, has)
+        frame = frame[has.isin(wanted)]
+    keys = set(frame["key"])
+    rows = over_lengths(row for row in results.read(folder).rows.values() if row.case.key in keys)
+    if not rows:
+        raise UsageError(f"{folder} has no such setting with two lengths or more, which a frontier needs")
+    return rows
 
 
 def by_setting(found: Sequence[Frontier]) -> list[tuple[str, list[Frontier]]]:

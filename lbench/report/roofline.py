@@ -20,6 +20,7 @@ from lbench.report.conditions import Condition, conditions
 from lbench.report.tables import number
 from lbench.report.wording import title
 from lbench.results import Results, Row
+from lbench.statistics import median
 
 COLUMNS = ("backend", "length", "FLOP/B", "TFLOP/s", "roof", "share", "of")
 EXECUTED = ("executed FLOP/B", "executed TFLOP/s")
@@ -33,7 +34,7 @@ class Roof:
     bandwidth_gb_s: float
     """Of a copy; NaN where no run measured it."""
     matrix_tflop_s: float
-    """Of a large matrix product in the rows' dtype; NaN where none did."""
+    """Of a large matrix product in the rows' dtype, the median of the runs on that model; NaN without any."""
 
     def tflop_s(self, intensity: float) -> float:
         """The most that is possible at so many FLOP a byte, as far as it is known; NaN where nothing is."""
@@ -102,7 +103,8 @@ class Panel:
 
 def load(read: Sequence[Results], profiles: Sequence[Analysis] = ()) -> pd.DataFrame:
     """The frame of the rows with their work and roofs; profiles lend a rate that no run of the card has."""
-    work = [_work(row, result, profiles) for result in read for row in result.rows.values()]
+    rates = _matrix_rates(read, profiles)
+    work = [_work(row, result, profiles, rates) for result in read for row in result.rows.values()]
     return (
         frame.of(*read).assign(**{name: [one[name] for one in work] for name in work[0]})
         if work
@@ -144,8 +146,10 @@ def table(panel: Panel, every_length: bool = False) -> list[list[str]]:
 
 
 def missing(panel: Panel) -> list[str]:
-    """What is not known of a panel, and what makes it known."""
+    """What is not known of a panel, what makes it known, and what its signs say."""
     told = []
+    if math.isnan(panel.roof.matrix_tflop_s) != math.isnan(panel.roof.bandwidth_gb_s):
+        told.append("\u2265: of the one roof that is known; the other may be lower")
     if math.isnan(panel.roof.matrix_tflop_s):
         told.append(
             "no matrix rate: the runs of these rows did not measure it, newer ones do; "
@@ -158,7 +162,9 @@ def missing(panel: Panel) -> list[str]:
     return told
 
 
-def _work(row: Row, result: Results, profiles: Sequence[Analysis]) -> dict[str, float]:
+def _work(
+    row: Row, result: Results, profiles: Sequence[Analysis], rates: Mapping[tuple[str, str], float]
+) -> dict[str, float]:
     run = result.runs.get(row.run, {})
     profile = next((one for one in profiles if one.kept.case.key == row.case.key), None)
     executed = profile.executed_flops if profile else row.model.get("executed_flops")
@@ -170,7 +176,9 @@ def _work(row: Row, result: Results, profiles: Sequence[Analysis]) -> dict[str, 
         "executed_flops": math.nan if executed is None else executed,
         "moved_bytes": moved,
         "bandwidth_gb_s": run.get("copy_bandwidth_gb_s") or math.nan,
-        "matrix_tflop_s": _matrix_rate(row.case.dtype, run, result, profiles),
+        "matrix_tflop_s": rates.get(
+            (_machine(result.environments.get(run.get("environment", ""))), row.case.dtype), math.nan
+        ),
     }
 
 
@@ -181,17 +189,31 @@ def _least(row: Row) -> tuple[float, float]:
     return floors.useful_flops(row.case), floors.floor_bytes(row.case)
 
 
-def _matrix_rate(dtype: str, run: Mapping[str, Any], result: Results, profiles: Sequence[Analysis]) -> float:
-    """Of the run itself, else of a profile on a card, or CPU, of the same name."""
-    machine = result.environments.get(run.get("environment", ""), {})
-    names = [machine.get("gpu") or machine.get("cpu")]
-    sources = [run]
-    for profile in profiles:
-        other = profile.kept.document.get("environment") or {}
-        if (other.get("gpu") or other.get("cpu")) in names:
-            sources.append(profile.kept.document)
-    rates = ((source.get("matrix_tflop_s") or {}).get(dtype) for source in sources)
-    return next((float(rate) for rate in rates if rate), math.nan)
+def _matrix_rates(read: Sequence[Results], profiles: Sequence[Analysis]) -> dict[tuple[str, str], float]:
+    """(card or CPU, dtype) -> the median rate of the runs on it, else of the profiles on one of that name."""
+    runs = [
+        (result.environments.get(run.get("environment", "")), run)
+        for result in read
+        for run in result.runs.values()
+    ]
+    kept = [(profile.kept.document.get("environment"), profile.kept.document) for profile in profiles]
+    return _medians(kept) | _medians(runs)
+
+
+def _medians(
+    documents: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any]]],
+) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for environment, document in documents:
+        for dtype, rate in (document.get("matrix_tflop_s") or {}).items():
+            if rate:
+                found.setdefault((_machine(environment), dtype), []).append(float(rate))
+    return {name: median(rates) for name, rates in found.items()}
+
+
+def _machine(environment: Mapping[str, Any] | None) -> str:
+    known = environment or {}
+    return str(known.get("gpu") or known.get("cpu") or "")
 
 
 def _panel(condition: Condition, pass_name: str, rows: pd.DataFrame) -> Panel:

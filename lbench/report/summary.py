@@ -49,7 +49,7 @@ class Reach:
     verdict: str
     """How that one ended; empty where there is none."""
     growth: float
-    """The largest value over the smallest: 1 is constant. NaN where there is but one."""
+    """The value at the longest length over the least at any: 1 did not grow. NaN where there is but one."""
 
     def __str__(self) -> str:
         beyond = f"; {format_length(self.beyond)}: {self.verdict.replace('_', ' ')}" if self.beyond else ""
@@ -154,5 +154,5 @@ def _reach(line: Line, lengths: Sequence[int]) -> Reach:
         longest=longest,
         beyond=beyond[0][0] if beyond else 0,
         verdict=beyond[0][1] if beyond else "",
-        growth=max(values) / min(values) if len(values) > 1 else math.nan,
+        growth=values[-1] / min(values) if len(values) > 1 else math.nan,
     )

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from plot.synthetic import cpu, frame, h100, row
 
+import lbench
 from lbench.errors import UsageError
 from lbench.metrics import METRICS
 from lbench.plot.draw import draw
@@ -177,6 +179,24 @@ def test_names_cover_no_point_of_a_line(rows: pd.DataFrame) -> None:
         left, bottom, right, top = box_of(text)
         inside = (points > (left, bottom)) & (points < (right, top))
         assert not inside.all(axis=1).any(), text.get_text()
+
+
+@pytest.mark.parametrize("metric", ["ns_per_token", RELATIVE])
+def test_names_within_a_panel_cover_no_marker_and_no_interval(metric: str) -> None:
+    folder = Path(__file__).parents[2] / "results" / "headline-h100-2026-11-22"
+    if not folder.is_dir():
+        pytest.skip("not a checkout")
+    figure = figure_of(lbench.load(folder), metric)
+    names = [box_of(text) for text in figure.texts if text.get_gid() == "label-break"]
+    assert names
+    for ax in figure.axes:
+        markers = [spot for line in ax.get_lines() for spot in ax.transData.transform(line.get_xydata())]
+        stems = [ax.transData.transform(part) for one in ax.collections for part in one.get_segments()]
+        for left, bottom, right, top in names:
+            assert not any(left < x < right and bottom < y < top for x, y in markers)
+            assert not any(
+                left < stem[0][0] < right and stem[0][1] < top and bottom < stem[1][1] for stem in stems
+            )
 
 
 def test_every_figure_has_the_papers_width_and_legible_letters() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbench import backends
 from lbench.plot.style import COLOURS, OUR_MARKERS, look
@@ -22,6 +24,21 @@ def test_no_two_backends_look_alike() -> None:
     looks = [look(*pair) for pair in REGISTERED]
     assert len({(one.colour, one.marker) for one in looks}) == len(looks)
     assert len({one.title for one in looks}) == len(looks)
+
+
+@given(st.sets(st.sampled_from(backends.own_names()), min_size=1))
+def test_no_look_changes_when_other_backends_join_or_go(kept: set[str]) -> None:
+    before = {pair: look(*pair) for pair in REGISTERED}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "names", lambda: sorted(kept))
+        look.cache_clear()
+        assert all(look(*pair) == before[pair] for pair in REGISTERED if pair[0] in kept)
+    look.cache_clear()
+
+
+def test_our_markers_are_ours_alone() -> None:
+    looks = [look(*pair) for pair in REGISTERED]
+    assert all((one.marker in OUR_MARKERS) == one.ours for one in looks)
 
 
 def test_the_flagship_has_the_first_of_our_markers() -> None:

@@ -52,17 +52,24 @@ const attention = (row) => (columns.attention && columns.attention[row]) || "";
 
 const place = (row) => data.looks.indexOf(titles.get(columns.mechanism[row] + "\n" + columns.backend[row]));
 
-function traces(chart) {
+const failedIn = (rows, chart) => rows.filter((row) => chart.y[row] === null && data.told.includes(columns.verdict[row]));
+
+// Backends with a failure, one line of the band at the foot each.
+function failing(groups, chart) {
+  return [...new Set(groups.filter((rows) => failedIn(rows, chart).length).map((rows) => data.looks[place(rows[0])]))];
+}
+
+function traces(chart, groups, failingLooks) {
   const made = [];
   const manyPasses = byId("pass").value === "";
-  for (const rows of grouped()) {
+  for (const rows of groups) {
     const [first] = rows;
     const look = data.looks[place(first)];
     const drawn = rows.filter((row) => chart.y[row] !== null).sort((a, b) => columns.seq_len[a] - columns.seq_len[b]);
     const dash = manyPasses ? DASHES[columns.pass[first]] : SOURCE_DASHES[data.sources.indexOf(columns.source[first]) % SOURCE_DASHES.length];
     if (drawn.length) made.push(line(chart, look, drawn, dash));
-    const failed = rows.filter((row) => chart.y[row] === null && data.told.includes(columns.verdict[row]));
-    if (failed.length) made.push(crosses(chart, look, failed));
+    const failed = failedIn(rows, chart);
+    if (failed.length) made.push(crosses(chart, look, failed, failingLooks.indexOf(look)));
   }
   return made;
 }
@@ -81,17 +88,16 @@ function line(chart, look, rows, dash) {
   };
 }
 
-function crosses(chart, look, rows) {
-  const height = 0.01 + 0.018 * (data.looks.indexOf(look) % 8);
+function crosses(chart, look, rows, number) {
   return {
     type: "scatter", mode: "markers", name: safe(look.title), customdata: rows, yaxis: "y2",
-    x: rows.map((row) => columns.seq_len[row]), y: rows.map(() => height),
+    x: rows.map((row) => columns.seq_len[row]), y: rows.map(() => number),
     marker: { color: hue(look), size: 8, symbol: "x-thin", line: { color: hue(look), width: 2 } },
     text: rows.map((row) => told(row, chart)), hovertemplate: "%{text}<extra></extra>",
   };
 }
 
-function layout(chart) {
+function layout(chart, numFailing) {
   const style = getComputedStyle(document.documentElement);
   const [ink, grid, panel] = ["--ink", "--line", "--panel"].map((name) => style.getPropertyValue(name).trim());
   const lengths = [...new Set(shown.map((row) => columns.seq_len[row]))].sort((a, b) => a - b);
@@ -100,13 +106,15 @@ function layout(chart) {
   for (const length of lengths.reverse()) {
     if (!ticks.length || Math.log(ticks[0] / length) >= 0.99 * room) ticks.unshift(length);
   }
+  const band = numFailing ? Math.min(0.03 + 0.03 * numFailing, 0.4) : 0;
   return {
     showlegend: false, hovermode: "closest", font: { color: ink, size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 64, r: 10, t: 8, b: 44 },
     hoverlabel: { bgcolor: panel, bordercolor: grid, align: "left", font: { color: ink, size: 12 } },
-    xaxis: { type: "log", title: { text: "length (tokens)" }, tickvals: ticks, ticktext: ticks.map((length) => data.lengths[length]), gridcolor: grid, zeroline: false, linecolor: grid },
-    yaxis: { type: "log", title: { text: chart.unit }, gridcolor: grid, zeroline: false, linecolor: grid, exponentformat: "SI" },
-    yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
+    xaxis: { type: "log", title: { text: "length (tokens)" }, tickvals: ticks, ticktext: ticks.map((length) => data.lengths[length]), gridcolor: grid, zeroline: false, linecolor: grid, anchor: band ? "y2" : "y" },
+    yaxis: { domain: [band ? band + 0.01 : 0, 1], type: "log", title: { text: chart.unit }, gridcolor: grid, zeroline: false, linecolor: grid, exponentformat: "SI" },
+    yaxis2: { domain: [0, band], range: [-0.5, numFailing - 0.5], visible: false, fixedrange: true },
+    shapes: band ? [{ type: "rect", xref: "paper", yref: "paper", x0: 0, x1: 1, y0: 0, y1: band, fillcolor: grid, opacity: 0.35, line: { width: 0 }, layer: "below" }] : [],
   };
 }
 
@@ -119,7 +127,9 @@ function pick(event) {
 function draw(chart) {
   const place = byId("chart-" + chart.metric);
   const first = !place.data;
-  library.react(place, traces(chart), layout(chart), { responsive: true, displaylogo: false, displayModeBar: false });
+  const groups = grouped();
+  const looks = failing(groups, chart);
+  library.react(place, traces(chart, groups, looks), layout(chart, looks.length), { responsive: true, displaylogo: false, displayModeBar: false });
   if (first) place.on("plotly_click", pick);
   place.dataset.drawn = "yes";
 }
