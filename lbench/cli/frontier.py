@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def command(
 def _report_of(folder: Path, given: dict[str, Any], figures: Path) -> None:
     from lbench.report.frontier import rows_of
 
-    _report(rows_of(folder, given), folder, figures, {axis: ",".join(given[axis]) for axis in given})
+    _report(rows_of(folder, given), folder, figures, of=json.dumps(given))
 
 
 def _hasty(suite: Suite, cell_timeout: float | None) -> Suite:
@@ -158,7 +159,7 @@ def _most(case: Case) -> int:
     return (models.of_case(case).max_length if case.model else 0) or LARGEST
 
 
-def _report(rows: list[Row], folder: Path, figures: Path, kept: dict[str, str] | None = None) -> None:
+def _report(rows: list[Row], folder: Path, figures: Path, of: str = "") -> None:
     from lbench.frontier import frontiers
     from lbench.plot import files, redraw
     from lbench.plot.frontier import frontier_files
@@ -168,7 +169,7 @@ def _report(rows: list[Row], folder: Path, figures: Path, kept: dict[str, str] |
     if not found:
         raise UsageError(f"no backend could do any length; see the reasons in {folder}/rows.jsonl")
     print(to_text(found, terminal.columns()), end="")
-    origin = redraw.origin("frontier", **({} if kept is None else {"of": "a sweep", **kept}))
+    origin = redraw.origin("frontier", of=of)
     for path in files.write(frontier_files(found, origin=origin), figures):
         print(f"figure: {path}", file=sys.stderr)
     print(f"rows: {folder}", file=sys.stderr)
