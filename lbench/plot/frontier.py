@@ -35,10 +35,9 @@ def frontier_files(
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
     with matplotlib.rc_context(settings):
         return {
-            f"frontier-{number}.{kind}" if number > 1 else f"frontier.{kind}": files.content(
-                figure, kind, origin
-            )
+            f"{name}.{kind}": files.content(figure, kind, origin)
             for number, figure in enumerate(figures_of(found), start=1)
+            for name in (f"frontier-{number}" if number > 1 else "frontier",)
             for kind in formats
         }
 
