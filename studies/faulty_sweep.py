@@ -145,7 +145,7 @@ def _spent(kept: results.Results) -> dict[str, float]:
 
 def swept(command: list[str], stop_after_s: float | None) -> int:
     """The exit code of a command, which is interrupted when its time is over."""
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, preexec_fn=_hear_interrupts)
     try:
         return process.wait(stop_after_s)
     except subprocess.TimeoutExpired:
@@ -153,6 +153,11 @@ def swept(command: list[str], stop_after_s: float | None) -> int:
     except KeyboardInterrupt:
         pass  # the command has had it too
     return process.wait()
+
+
+def _hear_interrupts() -> None:
+    """What a shell starts in the background has Ctrl-C ignored, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,6 +105,7 @@ def _trace(ax: Axes, series: Series) -> Iterator[tuple[float, float]]:
     ends = [
         [to_inches(ax, x, y) for y in pair]
         for x, *pair in zip(points["seq_len"], points["low"], points["high"], strict=True)
+        if not math.isnan(pair[0])  # too few samples for an interval
     ]
     for (x0, y0), (x1, y1) in (*pairwise(spots), *ends):
         count = int(max(abs(x1 - x0), abs(y1 - y0)) / STEP) + 2

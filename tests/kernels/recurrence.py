@@ -89,9 +89,10 @@ def make_inputs(
 
 
 def relative_rms(x: torch.Tensor, reference: torch.Tensor) -> float:
-    """|x - reference| / |reference|; NaN if either holds one."""
+    """|x - reference| / |reference|; NaN if either holds one, 0 where both are zero."""
     x, reference = x.detach().double(), reference.detach().double()
-    return ((x - reference).norm() / reference.norm()).item()
+    lost = (x - reference).norm()
+    return 0.0 if lost == 0 else (lost / reference.norm()).item()
 
 
 def gradients(outputs, inputs, output_gradients) -> list[torch.Tensor]:

@@ -81,6 +81,16 @@ def failures_of(ax: Axes) -> set[tuple[str, str, float]]:
 
 
 @pytest.mark.parametrize("metric", DEFAULT_METRICS)
+@pytest.mark.parametrize("number", [0, 1])
+def test_times_of_too_few_samples_for_an_interval_are_drawn(
+    rows: pd.DataFrame, metric: str, number: int
+) -> None:
+    unknown = figure_of(rows.assign(time_ms_low=np.nan, time_ms_high=np.nan), metric, number)
+    for place, line in lines_of(figure_of(rows, metric, number)).items():
+        assert lines_of(unknown)[place].get_xydata().tolist() == line.get_xydata().tolist()
+
+
+@pytest.mark.parametrize("metric", DEFAULT_METRICS)
 def test_every_ok_value_is_on_its_line(rows: pd.DataFrame, metric: str) -> None:
     one = conditions(rows)[1]
     shown = one.rows.assign(**values(one.rows, axis(metric, "lightning_triton")))
