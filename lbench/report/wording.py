@@ -31,7 +31,7 @@ SHORT = {
 MEANINGS = {
     "out_of_memory": "out of memory",
     "timeout": "over the time limit",
-    "skipped": "predicted to exceed memory or the time limit",
+    "skipped": "predicted to exceed memory, the time limit or the budget",
     "wrong": "not the reference's result",
     "unsupported": "outside the backend's limits",
     "unavailable": "package not there",
