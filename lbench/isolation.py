@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from lbench import interrupt
 
 GRACE_S = 0.5
 """How long the end of a process is waited for."""
+WARNING = re.compile(r"^.*:\d+: \w*Warning: .*\n(?:[ \t].*\n?)?", re.MULTILINE)
+"""What Python's warnings print, with the line that they quote: no cause of an end."""
 QUIET = {"KINETO_LOG_LEVEL": "99", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -154,7 +157,7 @@ class ProcessWorker:
         while not (gone := self._is_gone()) and time.monotonic() < ends_s:
             time.sleep(0.01)
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = WARNING.sub("", self._errors.read().decode(errors="replace")).strip().splitlines()
         self.close()
         code = self._process.returncode
         how = "ended with " + (f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")

@@ -133,19 +133,8 @@ def test_results_that_differ_from_call_to_call_are_seen(cli, tmp_path) -> None:
     out = tmp_path / "out"
     code, text, _ = cli(
         *("verify", "--backend", f"{path}:noisy", "--mechanism", "softmax", "--seq", 64, "--heads", 1),
-        *(
-            "--pass",
-            "fwd",
-            "--head-dim",
-            16,
-            "--dtype",
-            "fp32",
-            "--device",
-            "cpu",
-            "--in-process",
-            "--out",
-            out,
-        ),
+        *("--pass", "fwd", "--head-dim", 16, "--dtype", "fp32", "--device", "cpu"),
+        *("--in-process", "--out", out),
     )
     assert code == 0, text
     assert "differs" in text

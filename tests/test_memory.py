@@ -145,20 +145,7 @@ def test_a_result_that_is_right_by_what_memory_held_is_wrong(cli, functions, fun
     """Without the poison the first often passes; the second lies where a long reference does not look."""
     code, out, _ = cli(
         *("verify", "--backend", f"{functions}:{function}", "--mechanism", "softmax"),
-        *(
-            "--seq",
-            length,
-            "--heads",
-            1,
-            "--pass",
-            "fwd",
-            "--head-dim",
-            16,
-            "--dtype",
-            "fp32",
-            "--device",
-            "cpu",
-        ),
+        *f"--seq {length} --heads 1 --pass fwd --head-dim 16 --dtype fp32 --device cpu".split(),
         "--in-process",
     )
     assert code == 1, out
