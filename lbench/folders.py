@@ -32,7 +32,8 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     """Joins folders into a new one. UsageError where it exists, or where two machines measured one case.
 
     A case that two folders hold was measured twice: all its lines are carried over, the newest last, so that
-    it stands. On two machines these are two measurements; `newest` lets the newest stand all the same.
+    it stands; one that was only verified, and is right, leaves the times of an older one. On two machines
+    these are two measurements; `newest` lets the newest stand all the same.
     """
     _refuse_existing(out)
     told: list[str] = []
@@ -41,8 +42,13 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     twice = _measured_twice(kept)
     if not newest:
         _refuse_two_machines(twice, read)
-    told += [f"{key} is in {count} folders; the newest row stands" for key, count in twice.items()]
-    return _write(out, _in_order(kept), read, told)
+    entries = _in_order(kept)
+    standing = results.standing(row for _, row in entries)
+    newest_of = {row.case.key: row for _, row in entries}
+    for key, count in twice.items():
+        stands = "the newest row" if standing[key] is newest_of[key] else "the newest row with times"
+        told.append(f"{key} is in {count} folders; {stands} stands")
+    return _write(out, entries, read, told)
 
 
 def _in_order(kept: Sequence[Sequence[Entry]]) -> list[Entry]:
@@ -83,7 +89,7 @@ def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
         raise UsageError(
             f"{folder} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
         )
-    standing = {row.case.key: row for _, row in entries}
+    standing = results.standing(row for _, row in entries)
     chosen = {key for key, row in standing.items() if wanted(row)}
     if not chosen:
         raise UsageError(

@@ -14,7 +14,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from lbench.errors import UsageError
 from lbench.row import FINAL, VERDICTS, Row, checksum
 from lbench.writer import Writer
 
-__all__ = ["FINAL", "VERDICTS", "Results", "Row", "Writer", "content_id", "entries", "read"]
+__all__ = ["FINAL", "VERDICTS", "Results", "Row", "Writer", "content_id", "entries", "read", "standing"]
 
 KINDS = ("runs", "environments", "protocols")
 """Folders of documents; those of the last two are named by their content."""
@@ -47,7 +47,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder holds, rows by key with the last one of a key standing."""
+    """What a folder holds, rows by key, of each the one that stands."""
 
     folder: Path
     rows: dict[str, Row]
@@ -61,10 +61,20 @@ class Results:
 def read(folder: Path) -> Results:
     """Reads a result folder (or the rows.jsonl in it). UsageError where there is none."""
     problems: list[str] = []
-    rows = {row.case.key: row for _, row in entries(folder, problems)}
+    rows = standing(row for _, row in entries(folder, problems))
     folder = folder.parent if folder.is_file() else folder
     runs, environments, protocols = (_documents(folder / kind, problems) for kind in KINDS)
     return Results(folder, rows, runs, environments, problems, protocols)
+
+
+def standing(rows: Iterable[Row]) -> dict[str, Row]:
+    """Of each key the last row; one that was only verified, and is right, takes no times away."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        earlier = found.get(row.case.key)
+        if earlier is None or not (row.only_verified and earlier.times_ms):
+            found[row.case.key] = row
+    return found
 
 
 def entries(folder: Path, problems: list[str]) -> Iterator[tuple[str, Row]]:
