@@ -23,7 +23,18 @@ from lbench.errors import UsageError
 from lbench.row import FINAL, VERDICTS, Row, checksum
 from lbench.writer import Writer
 
-__all__ = ["FINAL", "VERDICTS", "Results", "Row", "Writer", "content_id", "entries", "read", "standing"]
+__all__ = [
+    "FINAL",
+    "VERDICTS",
+    "Results",
+    "Row",
+    "Writer",
+    "content_id",
+    "documents",
+    "entries",
+    "read",
+    "standing",
+]
 
 KINDS = ("runs", "environments", "protocols")
 """Folders of documents; those of the last two are named by their content."""
@@ -63,7 +74,7 @@ def read(folder: Path) -> Results:
     problems: list[str] = []
     rows = standing(row for _, row in entries(folder, problems))
     folder = folder.parent if folder.is_file() else folder
-    runs, environments, protocols = (_documents(folder / kind, problems) for kind in KINDS)
+    runs, environments, protocols = (documents(folder / kind, problems) for kind in KINDS)
     return Results(folder, rows, runs, environments, problems, protocols)
 
 
@@ -110,8 +121,9 @@ def _lines(path: Path, problems: list[str]) -> Iterator[str]:
         problems.append(f"{path.name} cannot be read to its end: {error}")
 
 
-def _documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
-    documents = {}
+def documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """The documents of one of `KINDS` by name; those that cannot be used go to `problems` in words."""
+    found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text())
@@ -122,8 +134,8 @@ def _documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError) as error:
             problems.append(f"{folder.name}/{path.name} is no document: {error}; it is left out")
         else:
-            documents[path.stem] = content
-    return documents
+            found[path.stem] = content
+    return found
 
 
 def _misshapen(content: Any, shape: Any, name: str) -> Iterator[str]:
