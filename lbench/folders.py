@@ -43,6 +43,8 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     if not newest:
         _refuse_two_machines(twice, read)
     entries = _in_order(kept)
+    if not entries:
+        raise UsageError(_no_rows(folders[0] if len(folders) == 1 else "none of the folders", told))
     standing = results.standing(row for _, row in entries)
     newest_of = {row.case.key: row for _, row in entries}
     for key, count in twice.items():
@@ -86,9 +88,7 @@ def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
     told: list[str] = []
     entries = list(results.entries(folder, told))
     if not entries:
-        raise UsageError(
-            f"{folder} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
-        )
+        raise UsageError(_no_rows(folder, told))
     standing = results.standing(row for _, row in entries)
     chosen = {key for key, row in standing.items() if wanted(row)}
     if not chosen:
@@ -97,6 +97,10 @@ def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
         )
     kept = [(line, row) for line, row in entries if row.case.key in chosen]
     return _write(out, kept, [results.read(folder)], told)
+
+
+def _no_rows(where: object, told: Sequence[str]) -> str:
+    return f"{where} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
 
 
 def _refuse_existing(out: Path) -> None:

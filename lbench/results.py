@@ -21,6 +21,7 @@ from typing import Any
 
 from lbench.errors import UsageError
 from lbench.row import FINAL, VERDICTS, Row, checksum
+from lbench.terminal import counted
 from lbench.writer import Writer
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
 
 KINDS = ("runs", "environments", "protocols")
 """Folders of documents; those of the last two are named by their content."""
+TOLD = 3
+"""Damaged lines of a file that are told one by one."""
 TEXT, NUMBER = str | None, int | float | None
 SHAPES: dict[str, dict[str, Any]] = {
     "runs": {
@@ -90,11 +93,12 @@ def standing(rows: Iterable[Row]) -> dict[str, Row]:
 
 def entries(folder: Path, problems: list[str]) -> Iterator[tuple[str, Row]]:
     """Every line that can be used, as kept, with its row; the others go to `problems` in words."""
-    folder = folder.parent if folder.is_file() else folder
-    paths = [path for name in ("rows.jsonl.gz", "rows.jsonl") if (path := folder / name).is_file()]
+    place = folder.parent if folder.is_file() else folder
+    paths = [path for name in ("rows.jsonl.gz", "rows.jsonl") if (path := place / name).is_file()]
     if not paths:
         raise UsageError(f"{folder} holds no rows.jsonl; give a folder that `lbench run` wrote")
     for path in paths:
+        damaged = 0
         for number, line in enumerate(_lines(path, problems), start=1):
             if not line.strip():
                 continue
@@ -102,9 +106,13 @@ def entries(folder: Path, problems: list[str]) -> Iterator[tuple[str, Row]]:
                 row = Row.from_line(line)
             except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
                 what = "is cut off" if _is_cut_off(error, line) else f"is no row: {error}"
-                problems.append(f"{path.name} line {number} {what}; it is left out, the rest is used")
+                damaged += 1
+                if damaged <= TOLD:
+                    problems.append(f"{path.name} line {number} {what}; it is left out, the rest is used")
             else:
                 yield line.rstrip("\n"), row
+        if damaged > TOLD:
+            problems.append(f"{path.name}: {counted(damaged - TOLD, 'more line')} cannot be used either")
 
 
 def _is_cut_off(error: Exception, line: str) -> bool:

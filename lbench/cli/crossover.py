@@ -45,6 +45,8 @@ def command(
     answers = []
     for folder in results:
         read = _read(folder)
+        if not read.rows:
+            raise UsageError(f"{folder} holds no rows yet; let `lbench run` finish a case first")
         rows = [row for row in read.rows.values() if not passes or row.case.pass_name in passes]
         _check(rows, one, other, passes, folder)
         answers += [(found, _machine(read, found)) for found in crossover.find(rows, one, other)]
