@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli.plain_json import to_json
 from lbench.errors import UsageError, unknown
 
@@ -60,7 +60,7 @@ def command(
         return
     from lbench.crossover.words import told
 
-    width = max(shutil.get_terminal_size().columns, 40)
+    width = terminal.columns()
     print("\n\n".join("\n".join(told(found, machine, width)) for found, machine in answers))
 
 
