@@ -32,7 +32,8 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     """Joins folders into a new one. UsageError where it exists, or where two machines measured one case.
 
     A case that two folders hold was measured twice: all its lines are carried over, the newest last, so that
-    it stands. On two machines these are two measurements; `newest` lets the newest stand all the same.
+    it stands; one that was only verified, and is right, leaves the times of an older one. On two machines
+    these are two measurements; `newest` lets the newest stand all the same.
     """
     _refuse_existing(out)
     told: list[str] = []
@@ -41,8 +42,15 @@ def merge(folders: Sequence[Path], out: Path, newest: bool = False) -> Written:
     twice = _measured_twice(kept)
     if not newest:
         _refuse_two_machines(twice, read)
-    told += [f"{key} is in {count} folders; the newest row stands" for key, count in twice.items()]
-    return _write(out, _in_order(kept), read, told)
+    entries = _in_order(kept)
+    if not entries:
+        raise UsageError(_no_rows(folders[0] if len(folders) == 1 else "none of the folders", told))
+    standing = results.standing(row for _, row in entries)
+    newest_of = {row.case.key: row for _, row in entries}
+    for key, count in twice.items():
+        stands = "the newest row" if standing[key] is newest_of[key] else "the newest row with times"
+        told.append(f"{key} is in {count} folders; {stands} stands")
+    return _write(out, entries, read, told)
 
 
 def _in_order(kept: Sequence[Sequence[Entry]]) -> list[Entry]:
@@ -80,10 +88,8 @@ def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
     told: list[str] = []
     entries = list(results.entries(folder, told))
     if not entries:
-        raise UsageError(
-            f"{folder} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
-        )
-    standing = {row.case.key: row for _, row in entries}
+        raise UsageError(_no_rows(folder, told))
+    standing = results.standing(row for _, row in entries)
     chosen = {key for key, row in standing.items() if wanted(row)}
     if not chosen:
         raise UsageError(
@@ -91,6 +97,10 @@ def cut(folder: Path, out: Path, wanted: Callable[[Row], bool]) -> Written:
         )
     kept = [(line, row) for line, row in entries if row.case.key in chosen]
     return _write(out, kept, [results.read(folder)], told)
+
+
+def _no_rows(where: object, told: Sequence[str]) -> str:
+    return f"{where} holds no rows; {'; '.join(told) or 'let `lbench run` finish a case first'}"
 
 
 def _refuse_existing(out: Path) -> None:

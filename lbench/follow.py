@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from pathlib import Path
 from typing import Any
 
+from lbench import results
 from lbench.errors import UsageError
 from lbench.results import Row
 
@@ -57,13 +57,5 @@ class Follower:
 
     def newest_run(self) -> dict[str, Any]:
         """The document of the run that began last; empty where there is none yet."""
-        documents = [_document(path) for path in (self.folder / "runs").glob("*.json")]
-        return max(documents, key=lambda one: str(one.get("started_at", "")), default={})
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        runs = results.documents(self.folder / "runs", []).values()
+        return max(runs, key=lambda one: str(one.get("started_at", "")), default={})

@@ -26,15 +26,18 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-                raise UsageError(f"constancy: {name} is {value!r}; it must be a number of at least 0")
+                raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
         if self.worst_over_best < 1:
-            raise UsageError(f"constancy: worst_over_best is {self.worst_over_best}; it must be at least 1")
+            raise ValueError(f"worst_over_best is {self.worst_over_best}; it must be at least 1")
 
     @classmethod
     def of(cls, given: Mapping[str, Any], where: str) -> Limits:
-        """Limits with some replaced; UsageError for a name that is none."""
+        """Limits with some replaced; UsageError for a name that is none, or a value that cannot be."""
         known = [entry.name for entry in dataclasses.fields(cls)]
         for name in given:
             if name not in known:
                 raise UsageError(f"{where}: {unknown('key', name, known)}")
-        return cls(**given)
+        try:
+            return cls(**given)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from error

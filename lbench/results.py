@@ -14,19 +14,33 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lbench.errors import UsageError
 from lbench.row import FINAL, VERDICTS, Row, checksum
+from lbench.terminal import counted
 from lbench.writer import Writer
 
-__all__ = ["FINAL", "VERDICTS", "Results", "Row", "Writer", "content_id", "entries", "read"]
+__all__ = [
+    "FINAL",
+    "VERDICTS",
+    "Results",
+    "Row",
+    "Writer",
+    "content_id",
+    "documents",
+    "entries",
+    "read",
+    "standing",
+]
 
 KINDS = ("runs", "environments", "protocols")
 """Folders of documents; those of the last two are named by their content."""
+TOLD = 3
+"""Damaged lines of a file that are told one by one."""
 TEXT, NUMBER = str | None, int | float | None
 SHAPES: dict[str, dict[str, Any]] = {
     "runs": {
@@ -47,7 +61,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder holds, rows by key with the last one of a key standing."""
+    """What a folder holds, rows by key, of each the one that stands."""
 
     folder: Path
     rows: dict[str, Row]
@@ -61,19 +75,30 @@ class Results:
 def read(folder: Path) -> Results:
     """Reads a result folder (or the rows.jsonl in it). UsageError where there is none."""
     problems: list[str] = []
-    rows = {row.case.key: row for _, row in entries(folder, problems)}
+    rows = standing(row for _, row in entries(folder, problems))
     folder = folder.parent if folder.is_file() else folder
-    runs, environments, protocols = (_documents(folder / kind, problems) for kind in KINDS)
+    runs, environments, protocols = (documents(folder / kind, problems) for kind in KINDS)
     return Results(folder, rows, runs, environments, problems, protocols)
+
+
+def standing(rows: Iterable[Row]) -> dict[str, Row]:
+    """Of each key the last row; one that was only verified, and is right, takes no times away."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        earlier = found.get(row.case.key)
+        if earlier is None or not (row.only_verified and earlier.times_ms):
+            found[row.case.key] = row
+    return found
 
 
 def entries(folder: Path, problems: list[str]) -> Iterator[tuple[str, Row]]:
     """Every line that can be used, as kept, with its row; the others go to `problems` in words."""
-    folder = folder.parent if folder.is_file() else folder
-    paths = [path for name in ("rows.jsonl.gz", "rows.jsonl") if (path := folder / name).is_file()]
+    place = folder.parent if folder.is_file() else folder
+    paths = [path for name in ("rows.jsonl.gz", "rows.jsonl") if (path := place / name).is_file()]
     if not paths:
         raise UsageError(f"{folder} holds no rows.jsonl; give a folder that `lbench run` wrote")
     for path in paths:
+        damaged = 0
         for number, line in enumerate(_lines(path, problems), start=1):
             if not line.strip():
                 continue
@@ -81,9 +106,13 @@ def entries(folder: Path, problems: list[str]) -> Iterator[tuple[str, Row]]:
                 row = Row.from_line(line)
             except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
                 what = "is cut off" if _is_cut_off(error, line) else f"is no row: {error}"
-                problems.append(f"{path.name} line {number} {what}; it is left out, the rest is used")
+                damaged += 1
+                if damaged <= TOLD:
+                    problems.append(f"{path.name} line {number} {what}; it is left out, the rest is used")
             else:
                 yield line.rstrip("\n"), row
+        if damaged > TOLD:
+            problems.append(f"{path.name}: {counted(damaged - TOLD, 'more line')} cannot be used either")
 
 
 def _is_cut_off(error: Exception, line: str) -> bool:
@@ -100,8 +129,9 @@ def _lines(path: Path, problems: list[str]) -> Iterator[str]:
         problems.append(f"{path.name} cannot be read to its end: {error}")
 
 
-def _documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
-    documents = {}
+def documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """The documents of one of `KINDS` by name; those that cannot be used go to `problems` in words."""
+    found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text())
@@ -112,8 +142,8 @@ def _documents(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError) as error:
             problems.append(f"{folder.name}/{path.name} is no document: {error}; it is left out")
         else:
-            documents[path.stem] = content
-    return documents
+            found[path.stem] = content
+    return found
 
 
 def _misshapen(content: Any, shape: Any, name: str) -> Iterator[str]:

@@ -92,6 +92,8 @@ class Row:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.verdict not in VERDICTS:
             raise ValueError(f"verdict {self.verdict!r}; allowed are {', '.join(VERDICTS)}")
+        if not isinstance(self.started_at, str):
+            raise ValueError(f"started_at {self.started_at!r}; it is a text")
         if self.times_ms and self.verdict != "ok":
             raise ValueError(f"a row that is {self.verdict} has no times")
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -80,6 +80,8 @@ class Suite:
     constancy: Mapping[str, float] = field(default_factory=dict)
     """What its rows must keep to in `lbench check constancy`, where it differs from `Limits`."""
     sweeps: tuple[Mapping[str, Any], ...] = ()
+    written: tuple[Mapping[str, Any], ...] = ()
+    """The sweeps as its file has them, before flags replace axes: an error that is theirs names the suite."""
 
     @property
     def protocol(self) -> Protocol:
@@ -113,7 +115,12 @@ class Suite:
 
     def cases(self, device: str) -> list[Case]:
         """All cases for `cuda` or `cpu`, each once, ordered by backend, pass and length."""
-        cases = {case.key: case for sweep in self.sweeps for case in _expand(sweep, device)}
+        try:
+            cases = _cases(self.sweeps, device)
+        except UsageError as error:
+            if str(error) == _error_in(self.written, device):
+                raise UsageError(f"suite {self.name}, [[sweep]]: {error}") from error
+            raise
         if not cases:
             raise UsageError(f"suite {self.name!r} has no case")
         return sorted(cases.values(), key=_order)
@@ -201,6 +208,7 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
         if content.get(key, allowed[0]) not in allowed:
             raise UsageError(f"suite {name}: {unknown(key, content[key], allowed)}")
     Limits.of(content.get("constancy", {}), f"suite {name}, [constancy]")
+    sweeps = tuple(content.get("sweep", []))
     return Suite(
         name=name,
         title=content.get("title", ""),
@@ -210,13 +218,26 @@ def _parse(name: str, content: dict[str, Any]) -> Suite:
         cell_timeout_s=float(content.get("cell_timeout_s", 300.0)),
         stopping=Stopping(**content.get("stopping", {})),
         constancy=content.get("constancy", {}),
-        sweeps=tuple(content.get("sweep", [])),
+        sweeps=sweeps,
+        written=sweeps,
     )
 
 
 def _told(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """A sweep as it is kept: a model from a file by its name, which holds no path."""
     return {axis: _values(axis, value) if axis == "model" else value for axis, value in sweep.items()}
+
+
+def _cases(sweeps: Iterable[Mapping[str, Any]], device: str) -> dict[str, Case]:
+    return {case.key: case for sweep in sweeps for case in _expand(sweep, device)}
+
+
+def _error_in(sweeps: Iterable[Mapping[str, Any]], device: str) -> str:
+    try:
+        _cases(sweeps, device)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _expand(sweep: Mapping[str, Any], device: str) -> Iterator[Case]:

@@ -64,6 +64,30 @@ def test_of_a_case_in_both_the_newest_row_stands_and_it_is_told(cli, tmp_path: P
         assert len((tmp_path / out / "rows.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("verdict", ["ok", "wrong"])
+def test_times_stand_unless_a_newer_verification_says_wrong(cli, tmp_path: Path, verdict: str) -> None:
+    """Merged in either order, cut, and shown."""
+    timed = write(tmp_path / "a", [at(make_row(), 3)])
+    checked = write(tmp_path / "b", [], run="r2")
+    with (checked / "rows.jsonl").open("w") as file:
+        row = dataclasses.replace(make_row(verdict), run="r2", times_ms=(), enqueue_us=())
+        assert row.only_verified == (verdict == "ok")
+        print(at(row, 7).to_line(), file=file)
+    for folders, out in (((timed, checked), "c"), ((checked, timed), "d")):
+        code, _, stderr = cli("merge", *folders, "-o", tmp_path / out)
+        assert code == 0
+        told = "the newest row with times stands" if verdict == "ok" else "the newest row stands"
+        assert f"in 2 folders; {told}" in stderr
+        (row,) = read(tmp_path / out).rows.values()
+        assert (row.verdict, bool(row.times_ms)) == (verdict, verdict == "ok")
+        assert len((tmp_path / out / "rows.jsonl").read_text().splitlines()) == 2
+        cut_out = tmp_path / f"{out}-part"
+        assert cli("filter", tmp_path / out, "--verdict", verdict, "-o", cut_out)[0] == 0
+        assert read(cut_out).rows == read(tmp_path / out).rows
+        assert not problems(tmp_path / out)
+        assert ("1.00" in cli("table", tmp_path / out)[1]) == (verdict == "ok")
+
+
 def test_a_folder_merged_with_itself_is_itself(cli, tmp_path: Path) -> None:
     one = write(tmp_path / "a", [make_row(), make_row("failed", seq_len=2048)])
     assert cli("merge", one, one, "-o", tmp_path / "c") == (0, f"2 cases: {tmp_path / 'c'}\n", "")

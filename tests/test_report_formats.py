@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +18,16 @@ from rows import make_row
 from lbench import results
 from lbench.errors import UsageError
 from lbench.page.files import SUFFIXES, kind_of, make
-from lbench.page.pdf import PAGE, _on_page
+from lbench.page.pdf import PAGE, _on_page, _text
 from lbench.page.text import latex, markdown
 from lbench.plot.draw import draw
 from lbench.plot.style import RC
 from lbench.report.conditions import conditions
-from lbench.report.sources import Source
+from lbench.report.sources import Source, gather
 from lbench.report.table_formats import to_latex, to_markdown
 from lbench.report.tables import tables
 from lbench.report.values import axis
-from lbench.results import Results
+from lbench.results import Results, Row
 
 Cli = Callable[..., tuple[int, str, str]]
 EVIL = "|x|`y`<img src=x onerror=alert(1)>[a](javascript:b)\\input{/etc/passwd}%$&#_{}~^\x1b[2J\n# h"
@@ -121,6 +122,45 @@ def test_the_command_writes_each_format(cli: Cli, tmp_path: Path, monkeypatch: p
     code, _, err = cli("report", "run", "--format", "docx")
     assert code == 2
     assert "html, latex, markdown, pdf" in err
+
+
+def keep(folder: Path, rows: list[Row]) -> Path:
+    writer = results.Writer(folder)
+    for one in rows:
+        writer.append(one)
+    writer.close()
+    return folder
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_rows_without_times_are_reported_with_what_they_have(tmp_path: Path, kind: str) -> None:
+    """Rows that were only verified have errors, those that failed reasons."""
+
+    def told(folder: Path) -> str:
+        sources = gather([folder])
+        if kind != "pdf":
+            return make(sources, kind).decode()
+        assert make(sources, kind).startswith(b"%PDF")
+        return " ".join(text.get_text() for page in _text(sources[0]) for text in page.texts)
+
+    right = dataclasses.replace(make_row(), times_ms=(), enqueue_us=())
+    wrong = make_row("wrong", seq_len=2048)
+    report = told(keep(tmp_path / "verified", [right, wrong]))
+    assert "0.00300" in report
+    assert "Fastest: " not in report
+    assert "wrong: because" in report
+    failed = told(keep(tmp_path / "failed", [make_row("crashed"), make_row("failed", seq_len=64)]))
+    assert "crashed: because" in failed
+    assert "failed: because" in failed
+
+
+@pytest.mark.parametrize("kind", ["html", "markdown", "latex"])
+def test_a_comparison_says_what_was_not_timed(tmp_path: Path, kind: str) -> None:
+    timed = keep(tmp_path / "timed", [make_row()])
+    verified = keep(tmp_path / "verified", [dataclasses.replace(make_row(), times_ms=(), enqueue_us=())])
+    report = make(gather([timed, verified]), kind).decode()
+    assert "ok, not timed" in report
+    assert not re.search(r"\bnan\b", report.partition('id="plotly"')[0])
 
 
 @matplotlib.rc_context(RC)

@@ -124,6 +124,42 @@ def test_a_stopping_rule_that_cannot_be_is_told(tmp_path, rule: str) -> None:
         suite.load(str(path))
 
 
+SHAPES = "[[sweep]]\nbackend = 'lightning_eager'\nseq = '1k'\n"
+BROKEN = [
+    *[
+        f"{SHAPES}{axis}\n"
+        for axis in ("batch = 'x'", "heads = 0", "pass = 'up'", "dtype = 'b'", "body = 'c'")
+    ],
+    "[[sweep]]\nbackend = 'lightning_eagr'\n",
+    "[[sweep]]\nmechanism = 'lightnin'\nseq = '1q'\n",
+    "[[sweep]]\nmodel = 'lightnin'\n",
+    "[[sweep]]\nmodel = 'tnl-1b'\nheads = 3\n",
+    f"{SHAPES}[constancy]\nalpha = 'x'\n",
+    f"{SHAPES}[constancy]\nworst_over_best = 0.5\n",
+    f"{SHAPES}[constancy]\nbeta = 1\n",
+    "l2 = 'x'\n",
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("flags", [{}, {"decay": ["alibi"]}])
+def test_an_error_of_a_file_names_it(tmp_path, text: str, flags: dict) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as told:
+        suite.load(str(path)).override(flags).cases("cpu")
+    if not (flags and "model" in text):  # these the flag itself does not fit
+        assert str(told.value).startswith("suite mine")
+
+
+def test_an_error_of_a_flag_names_no_file(tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SHAPES)
+    with pytest.raises(UsageError) as told:
+        suite.load(str(path)).override({"dtype": ["fp8"]}).cases("cpu")
+    assert str(told.value).startswith("unknown dtype")
+
+
 def test_a_file_that_is_no_text_is_told(tmp_path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe[[sweep]]")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli import complete, folders
 from lbench.errors import UsageError, unknown
 
@@ -115,7 +115,7 @@ def _kept() -> list[Path]:
 def _lines(found: Advice) -> list[str]:
     from lbench.advice.words import notes, sentence, table
 
-    width = max(shutil.get_terminal_size().columns, 40)
+    width = terminal.columns()
     lines = textwrap.wrap(sentence(found), width)
     for note in notes(found):
         # A command stays on one line, so that it can be copied.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lbench import terminal
 
 
 def command(
@@ -24,7 +25,6 @@ def command(
     if as_json:
         print(json.dumps([to_dict(one) for one in made], indent=1))
     else:
-        columns = shutil.get_terminal_size().columns
-        print("\n".join(to_text(one, columns) for one in made), end="")
+        print("\n".join(to_text(one, terminal.columns()) for one in made), end="")
     if not all(one.holds for one in made):
         raise typer.Exit(1)

@@ -52,6 +52,8 @@ def constancy_command(
     read = _read(results)
     wanted = _wanted(backend, pass_names)
     rows = [row for row in read.rows.values() if wanted(row)]
+    if not read.rows:
+        raise UsageError(f"{results} holds no rows yet; let `lbench run` finish a case first")
     if not rows:
         raise UsageError(
             f"{results} has no row of that --backend and --pass; `lbench table` shows what it has"

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import json
 import math
-import shutil
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli import axes, folders
 from lbench.cli.lists import split_names
 
@@ -42,7 +42,7 @@ def list_command(as_json: AsJson = False) -> None:
         values = _summary(claim)["values"]
         counted = f"{values} values of {', '.join(claim.passes)}; {len(claim.shapes)} shapes"
         for text in (claim.source, f"{claim.gpu}; {counted}"):
-            print(textwrap.fill(text, _width(), initial_indent="  ", subsequent_indent="  "))
+            print(textwrap.fill(text, terminal.columns(), initial_indent="  ", subsequent_indent="  "))
 
 
 def _summary(claim: Claim) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def show_command(
     if as_json:
         print(json.dumps([_record(one) for one in told], indent=1))
         return
-    print("\n\n".join("\n".join(text(one, _width())) for one in told))
+    print("\n\n".join("\n".join(text(one, terminal.columns())) for one in told))
 
 
 @app.command("run")
@@ -156,7 +156,3 @@ def _record(told: Told) -> dict[str, Any]:
         ],
         "shapes": [dataclasses.asdict(one) for one in told.shapes],
     }
-
-
-def _width() -> int:
-    return max(shutil.get_terminal_size().columns, 40)

@@ -83,7 +83,7 @@ def _measured(
         suites.load(suite)
     given = [str(Path(suite).resolve()) if suite.endswith(".toml") else suite] if suite else []
     place = (out or folders.new("revisions")).resolve()
-    if place.exists() and any(place.iterdir()):
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(f"--out {place} exists; choose another one, nothing is overwritten")
 
     def say(text: str) -> None:

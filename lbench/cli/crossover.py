@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.cli.plain_json import to_json
 from lbench.errors import UsageError, unknown
 
@@ -45,6 +45,8 @@ def command(
     answers = []
     for folder in results:
         read = _read(folder)
+        if not read.rows:
+            raise UsageError(f"{folder} holds no rows yet; let `lbench run` finish a case first")
         rows = [row for row in read.rows.values() if not passes or row.case.pass_name in passes]
         _check(rows, one, other, passes, folder)
         answers += [(found, _machine(read, found)) for found in crossover.find(rows, one, other)]
@@ -58,7 +60,7 @@ def command(
         return
     from lbench.crossover.words import told
 
-    width = max(shutil.get_terminal_size().columns, 40)
+    width = terminal.columns()
     print("\n\n".join("\n".join(told(found, machine, width)) for found, machine in answers))
 
 

@@ -6,7 +6,6 @@ Plain text: importing rich and drawing one table takes as long as all the rest.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lbench import terminal
 from lbench.errors import UsageError, unknown
 
 KINDS = ("backends", "suites", "mechanisms", "models")
@@ -53,7 +53,7 @@ def command(
         if json_output:
             print(json.dumps(found, indent=2))
         else:
-            print("\n".join(list_models.lines(found, memory, shutil.get_terminal_size().columns)))
+            print("\n".join(list_models.lines(found, memory, terminal.columns())))
         return
     records = {"backends": _backends, "suites": _suites, "mechanisms": _mechanisms}[what]()
     if what == "backends":
@@ -149,7 +149,7 @@ def _backend_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 def _columns(cells: tuple[str, ...]) -> Iterator[str]:
     """The cells side by side, the last one wrapped; in a narrow terminal those after the first below it."""
-    if (room := shutil.get_terminal_size().columns) < NARROW:
+    if (room := terminal.columns()) < NARROW:
         yield cells[0]
         inside = " " * 4
         yield from textwrap.wrap("; ".join(cells[1:]), room, initial_indent=inside, subsequent_indent=inside)
@@ -159,7 +159,7 @@ def _columns(cells: tuple[str, ...]) -> Iterator[str]:
         cells = ("", *cells[1:])
     first = " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=False))
     indent = sum(WIDTHS) + len(WIDTHS)
-    width = max(shutil.get_terminal_size().columns - indent, 19)
+    width = max(terminal.columns() - indent, 19)
     for index, line in enumerate(textwrap.wrap(cells[-1], width)):
         yield (first + " " if index == 0 else " " * indent) + line
 
@@ -215,5 +215,5 @@ def _mechanism_lines(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _paragraph(text: str, indent: int) -> list[str]:
-    width = max(shutil.get_terminal_size().columns, 40)
+    width = terminal.columns()
     return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)

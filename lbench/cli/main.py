@@ -148,6 +148,15 @@ def _run(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as ended:
+        if _is_unsaid(ended):
+            print("interrupted", file=sys.stderr)
+        raise
+
+
+def _is_unsaid(ended: SystemExit) -> bool:
+    """Whether Typer made the exit of a Ctrl-C that no command told of."""
+    return ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt)
 
 
 def _say(error: UsageError) -> int:

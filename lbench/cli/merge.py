@@ -20,7 +20,8 @@ def command(
 ) -> None:
     """Join result folders: rows, runs, environments and protocols.
 
-    Of a case that several folders hold the newest row stands; the others stay in the file.
+    Of a case that several folders hold the newest row stands; the others stay in the file. A newer row of
+    `lbench verify` that is right leaves the times of an older one.
     """
     from lbench import folders
 

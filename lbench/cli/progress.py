@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import statistics
@@ -176,10 +177,11 @@ class View:
         self.current = None
 
     def since(self, started_at: str) -> None:
-        """Counts the time from then on (UTC, ISO 8601), rather than from now."""
-        began = datetime.datetime.fromisoformat(started_at)
-        past = datetime.datetime.now(datetime.UTC) - began
-        self.started = time.monotonic() - past.total_seconds()
+        """Counts the time from then on (UTC, ISO 8601), rather than from now; left where that is no time."""
+        with contextlib.suppress(ValueError):
+            began = datetime.datetime.fromisoformat(started_at).replace(tzinfo=datetime.UTC)
+            past = datetime.datetime.now(datetime.UTC) - began
+            self.started = time.monotonic() - past.total_seconds()
 
     def told(self, row: Row, number: int) -> str:
         """A row as a line of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import tempfile
 from collections import Counter
@@ -215,9 +216,13 @@ def _figures(row: Row) -> tuple[str, str, str]:
     twice = {True: "same", False: "differs", None: "-"}[row.deterministic]
     return (
         f"{error:.1e}" if error == error else "-",
-        f"{share:.0%}" if share < 100 else "-" if share != share else f"{share:.0f}x",
+        f"{share:.0%}" if share < 100 else "-" if math.isnan(share) else _times(share),
         twice,
     )
+
+
+def _times(share: float) -> str:
+    return "infinite" if math.isinf(share) else f"{share:.0f}x"
 
 
 def _told(row: Row) -> str:

@@ -69,7 +69,7 @@ def read(folder: Path, wanted: Callable[[Row], bool] = lambda _: True) -> Side:
             if wanted(row):
                 found.setdefault(row.case.key, []).append(row)
     if not found:
-        raise UsageError(f"{folder} has no row that was asked for")
+        raise UsageError("; ".join([f"{folder} has no row that was asked for", *problems]))
     rows = {key: _by_run(of_key) for key, of_key in found.items()}
     return Side(name=folder.name, rows=rows, runs=runs, environments=environments, problems=tuple(problems))
 

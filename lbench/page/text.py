@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from lbench.page.foot import Facts, foot
@@ -44,7 +45,8 @@ def latex(sources: Sequence[Source]) -> str:
         for part in made.parts:
             # Where it stands, not where LaTeX would float it to: text and table belong together.
             body = to_latex([part.table]).replace("\\begin{table}", "\\begin{table}[!ht]")
-            lines += [body, *_items(_told(part, escape_latex, "")), "\\clearpage"]
+            failed = [escape_latex(told) for told, _ in part.table.failures]
+            lines += [body, *_items([*_told(part, escape_latex, ""), *failed]), "\\clearpage"]
         lines += ["\\begin{longtable}{lp{0.6\\linewidth}}"]
         lines += [f"{escape_latex(name)} & {escape_latex(value)} \\\\" for name, value in _facts(source)]
         lines += ["\\end{longtable}"]
@@ -107,6 +109,8 @@ def _cells(one: Across, bold: Callable[[str], str]) -> Iterator[str]:
             yield ""
         elif row["verdict"] != "ok":
             yield str(row["verdict"]).replace("_", " ")
+        elif math.isnan(row["time_ms"]):
+            yield "ok, not timed"
         elif ratio is None:
             yield number(row["time_ms"])
         else:

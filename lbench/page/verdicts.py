@@ -14,6 +14,8 @@ from lbench.report.sources import Source
 from lbench.report.summary import Counts, Fastest, Reach, counts, fastest, in_words, reaches
 from lbench.report.tables import Table
 
+TIME = "ns_per_token"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -43,8 +45,8 @@ class Verdict:
 
 
 def verdict(source: Source) -> Verdict:
-    """What its rows say."""
-    made = compared_tables(source.rows, "ns_per_token")
+    """What its rows say; of rows that were only verified, their errors."""
+    made = compared_tables(source.rows, TIME, "error_rms")
     return Verdict(label=source.label, counts=counts(source.rows), parts=tuple(map(_part, made)))
 
 
@@ -66,11 +68,12 @@ def _plain(value: Any) -> Any:
 
 
 def _part(table: Table) -> Part:
-    first = fastest(table)
+    timed = table.metric == TIME
+    first = fastest(table) if timed else []
     return Part(
         table=table,
         fastest=tuple(first),
         words=tuple(in_words(first)),
-        crossovers=tuple(map(str, crossovers(table))),
+        crossovers=tuple(map(str, crossovers(table))) if timed else (),
         reaches=tuple(reaches(table)),
     )

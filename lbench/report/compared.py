@@ -13,11 +13,21 @@ from lbench.report.model_tables import size_tables
 from lbench.report.tables import Table, tables
 
 
-def compared_tables(rows: pd.DataFrame, metric: str) -> list[Table]:
-    """A table a pass and condition of operators, then one a pass, setting and size of models."""
+def compared_tables(rows: pd.DataFrame, metric: str, otherwise: str = "") -> list[Table]:
+    """A table a pass and condition of operators, then one a pass, setting and size of models.
+
+    Of those of which no `ok` row has the metric, and some have `otherwise`, it is of that.
+    """
     models = of_models(rows)
-    made = tables(rows[~models], metric) if (~models).any() else []
-    return made + size_tables(rows[models], metric)
+    parts = [(part, _told(part, metric, otherwise)) for part in (rows[~models], rows[models])]
+    made = tables(*parts[0]) if len(parts[0][0]) else []
+    return made + size_tables(*parts[1])
+
+
+def _told(rows: pd.DataFrame, metric: str, otherwise: str) -> str:
+    right = rows[rows["verdict"] == "ok"]
+    needed = otherwise and right[metric].isna().all() and right[otherwise].notna().any()
+    return otherwise if needed else metric
 
 
 def compared_rows(rows: pd.DataFrame) -> Iterator[Condition]:

@@ -27,6 +27,9 @@ def right(q, k, v, slopes):
 def wrong_at_one_length(q, k, v, slopes):
     return right(q, k, v, slopes * (1.01 if q.shape[1] == 32 else 1))
 
+def not_finite(q, k, v, slopes):
+    return v * float("nan")
+
 def raises(q, k, v, slopes):
     raise RuntimeError("no such luck")
 """
@@ -61,6 +64,16 @@ def test_one_wrong_length_exits_1_and_names_it(cli, mine: Path) -> None:
     assert "allowed" in line
     assert cli("verify", "--backend", f"{mine}:right", *arguments)[0] == 0
     assert cli("verify", "--backend", f"{mine}:raises", *arguments)[0] == 1
+
+
+@pytest.mark.parametrize("width", [44, 140])
+def test_what_is_no_number_is_told_in_words(cli, mine: Path, monkeypatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    arguments = ("--mechanism", "lightning", "--seq", "16", "--pass", "fwd", *SMALL)
+    code, text, _ = cli("verify", "--backend", f"{mine}:not_finite", *arguments)
+    assert code == 1
+    assert " infinite same" in text.replace("  ", " ")
+    assert "infx" not in text
 
 
 def test_nothing_to_verify_is_undecided(cli) -> None:

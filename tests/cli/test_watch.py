@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rows import make_row
 
 from lbench.follow import Follower
 from lbench.results import Writer
+from lbench.row import checksum
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -71,6 +73,27 @@ def test_a_sweep_that_was_stopped_is_told_so(cli: Cli, writer: Writer) -> None:
     code, out, err = cli("watch", writer.folder)
     assert (code, err) == (0, "not running: 1 crashed\n")
     assert out == "[1/3] lightning_eager fwd 1 x 1k: crashed: because\n"
+
+
+STRANGE = ["yesterday", "2026-01-01T00:00:00", "", 5, None, [1]]
+
+
+@pytest.mark.parametrize("started_at", STRANGE)
+@pytest.mark.parametrize("cases", [3, "three", None, float("nan")])
+def test_what_a_document_or_a_row_says_of_its_time_may_be_anything(
+    cli: Cli, tmp_path: Path, started_at: object, cases: object
+) -> None:
+    writer = Writer(tmp_path / "run")
+    writer.document("runs", "r1", {"started_at": started_at, "cases": cases})
+    writer.append(make_row("failed"))
+    fields = json.loads(make_row("failed", seq_len=2048).to_line()) | {"started_at": started_at}
+    del fields["checksum"]
+    writer.append_line(json.dumps(fields | {"checksum": checksum(fields)}))
+    writer.close()
+    for command in (("watch", writer.folder), ("show", writer.folder)):
+        code, out, _ = cli(*command)
+        assert code == 0
+        assert "failed: because" in out
 
 
 def test_a_folder_without_rows_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ COMMANDS = {
     "show": ("show", KEPT),
     "mechanisms": ("list", "mechanisms"),
     "backends": ("list", "backends"),
+    "claims": ("claims", "list"),
+    "advise": ("advise", KEPT, "--model", "1b", "--seq", "128k"),
+    "crossover": ("crossover", "lightning_triton", "softmax_eager", KEPT),
+    "certificate": ("certificate", KEPT),
 }  # fmt: skip
 TO_COPY = re.compile(r"lbench (run|verify) |pip install |\[project\.entry|^wrote |^figure: |^rows: ")
 PROSE = "then `lbench run --case a,b --out c`, or pip install 'lbench[fla]'; 0.04 % more"
@@ -75,6 +79,16 @@ def test_where_nobody_said_how_wide_a_line_stays_whole(cli: Cli, monkeypatch: py
     monkeypatch.delenv("COLUMNS", raising=False)
     _, _, err = cli("run", "--backend", "nope")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["mechanisms", "backends", "claims", "advise", "crossover", "certificate"])
+def test_what_is_piped_is_wrapped_nowhere(cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    piped = cli(*COMMANDS[name])[1]
+    monkeypatch.setenv("COLUMNS", "50")
+    narrow = cli(*COMMANDS[name])[1]
+    assert len(piped.splitlines()) < len(narrow.splitlines())
+    assert max(map(len, piped.splitlines())) > 80
 
 
 def test_a_replayed_sweep_gives_no_account_of_time_that_nobody_spent(cli: Cli, narrow: int) -> None:
