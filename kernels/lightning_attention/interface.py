@@ -105,7 +105,8 @@ def lightning_attention_step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token of `lightning_attention` from a carried state, for decoding; without gradient.
 
-    Under torch.compile it is one operator, without a graph break.
+    Under torch.autocast q, k and v are cast to its dtype; under torch.compile it is one operator, without a
+    graph break.
 
     Args:
         q: `[B, H, D]`, bf16, fp16 or fp32, D from 16 to 256.
@@ -123,6 +124,7 @@ def lightning_attention_step(
         ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
+    q, k, v = _autocast(q, k, v)
     if _is_traced(q):
         one = (q, k, v, slopes, state, float(scale))
         if inplace:
