@@ -4,8 +4,9 @@
 
 Forward and forward + backward of `lightning_attention`, 131,072 tokens of 16 heads x 128 with ALiBi slopes,
 on the path that it chooses. Medians of `triton.testing.do_bench`, whose caches are cold, each pair in turns:
-sequences, packed, packed, sequences. Unequal documents stand beside sequences of their mean length. Exit code 1
-where documents of 2,048 tokens or more in the mean take over 1.10 times as long. Should take about a minute.
+sequences, packed, packed, sequences. Unequal documents stand beside sequences of their mean length.
+Exit code 1 where documents of 2,048 tokens or more in the mean take over 1.10 times as long. Takes about a
+minute.
 """
 
 from __future__ import annotations
