@@ -104,11 +104,14 @@ def decay_state(state, x):
 @triton.jit
 def update_state(state, k, v, slope, rows, n, BACKWARDS: tl.constexpr, PRECISION: tl.constexpr):
     """lambda^n state + k^T (lambda^n Lambda^-1 v), over the n tokens of the block that exist."""
-    age = tl.maximum(n - 1 - rows, 0) + (1 if BACKWARDS else 0)
+    # In fp16 lambda of a steep head times v would be below its range: the state takes that power afterwards.
+    late: tl.constexpr = 1 if BACKWARDS and v.dtype == tl.float16 else 0
+    age = tl.maximum(n - 1 - rows, 0) + (1 if BACKWARDS else 0) - late
     weights = tl.exp(-slope * age.to(tl.float32))  # rows past n are zero in k and v
     weighted = (v.to(tl.float32) * weights[:, None]).to(v.dtype)  # [T, E]
-    state = decay_state(state, slope * n.to(tl.float32))
-    return tl.dot(tl.trans(k), weighted, state, input_precision=PRECISION)
+    state = decay_state(state, slope * (n - late).to(tl.float32))
+    state = tl.dot(tl.trans(k), weighted, state, input_precision=PRECISION)
+    return decay_state(state, slope) if late else state
 
 
 @triton.jit

@@ -53,11 +53,13 @@ def check_step(
     state: torch.Tensor,
     scale: float,
     inplace: bool,
+    *,
+    values: bool = True,
 ) -> None:
-    """Raise ValueError unless these are inputs of `lightning_attention_step`."""
+    """Raise ValueError unless these are inputs of `lightning_attention_step`; `values` as above."""
     _check_qkv(q, k, v, ("B", "H"))
     batch, heads, dim = q.shape
-    _check_slopes(slopes, q, heads)
+    _check_slopes(slopes, q, heads, values=values)
     _check_scale(scale)
     _check_state("state", state, q, (batch, heads, dim, v.shape[-1]))
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):

@@ -66,7 +66,7 @@ def lightning_attention(
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
     q, k, v = _autocast(q, k, v)
-    if torch.compiler.is_compiling() or (type(q) not in PLAIN_TENSORS and isinstance(q, torch.Tensor)):
+    if _is_traced(q):
         o, final = torch.ops.lightning_attention.forward(
             q, k, v, slopes, initial_state, cu_seqlens, float(scale), bool(output_final_state)
         )
@@ -105,6 +105,9 @@ def lightning_attention_step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token of `lightning_attention` from a carried state, for decoding; without gradient.
 
+    Under torch.autocast q, k and v are cast to its dtype; under torch.compile it is one operator, without a
+    graph break.
+
     Args:
         q: `[B, H, D]`, bf16, fp16 or fp32, D from 16 to 256.
         k: `[B, H, D]`, the dtype of q.
@@ -121,11 +124,22 @@ def lightning_attention_step(
         ValueError: a shape, dtype, device or value that is not allowed; the message says which is.
         RuntimeError: Triton is missing, or the tensors are on a CPU outside Triton's interpreter.
     """
+    q, k, v = _autocast(q, k, v)
+    if _is_traced(q):
+        one = (q, k, v, slopes, state, float(scale))
+        if inplace:
+            return torch.ops.lightning_attention.step_(*one), state
+        return torch.ops.lightning_attention.step(*one)
     check_triton()
     refuse_tangents(q, k, v, slopes, state)
     check_step(q, k, v, slopes, state, scale, inplace)
     check_device(q)
     return _modules().step.launch_step(q, k, v, slopes, state, float(scale), inplace)
+
+
+def _is_traced(q: torch.Tensor) -> bool:
+    """Whether operators of torch.library are wanted: torch.compile, fake tensors and others of their kind."""
+    return torch.compiler.is_compiling() or (type(q) not in PLAIN_TENSORS and isinstance(q, torch.Tensor))
 
 
 @functools.cache

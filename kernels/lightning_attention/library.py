@@ -2,6 +2,8 @@
 
     torch.ops.lightning_attention.forward    o and the final state
     torch.ops.lightning_attention.backward   gradients of q, k, v and initial_state
+    torch.ops.lightning_attention.step       o and the state after one token
+    torch.ops.lightning_attention.step_      o, the state after the token in place of the one before
 
 What is None in the public function, or not asked for, is an empty tensor here: operators return tensors.
 Which kernels run is chosen when an operator runs, so `force_path` (paths.py) holds for what runs within it,
@@ -149,6 +151,65 @@ def _refuse(ctx: Any, *_: torch.Tensor) -> Any:
 
 forward.register_autograd(_differentiate, setup_context=_keep_inputs)
 backward.register_autograd(_refuse)
+
+
+STEP = "Tensor q, Tensor k, Tensor v, Tensor slopes"
+
+
+@torch.library.custom_op(
+    f"{NAMESPACE}::step", mutates_args=(), schema=f"({STEP}, Tensor state, float scale) -> (Tensor, Tensor)"
+)
+def step(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, state: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output `[B, H, E]` and new state of one token; arguments as `lightning_attention_step`."""
+    return _step(q, k, v, slopes, state, scale, inplace=False)
+
+
+@torch.library.custom_op(
+    f"{NAMESPACE}::step_",
+    mutates_args=("state",),
+    schema=f"({STEP}, Tensor(a!) state, float scale) -> Tensor",
+)
+def step_(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, state: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Output `[B, H, E]` of one token, after which `state` holds the new state."""
+    return _step(q, k, v, slopes, state, scale, inplace=True)[0]
+
+
+def _step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    slopes: torch.Tensor,
+    state: torch.Tensor,
+    scale: float,
+    *,
+    inplace: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    checks.check_triton()
+    checks.check_step(q, k, v, slopes, state, scale, inplace)
+    checks.check_device(q)
+    from .step import launch_step
+
+    return launch_step(q, k, v, slopes, state, scale, inplace)
+
+
+@step.register_fake
+def _(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, state: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    checks.check_step(q, k, v, slopes, state, 1.0, False, values=False)
+    return q.new_empty(v.shape), q.new_empty(state.shape, dtype=torch.float32)
+
+
+@step_.register_fake
+def _(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, state: torch.Tensor, scale: float
+) -> torch.Tensor:
+    checks.check_step(q, k, v, slopes, state, 1.0, True, values=False)
+    return q.new_empty(v.shape)
 
 
 def _or_empty(x: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor:

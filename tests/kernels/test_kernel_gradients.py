@@ -49,6 +49,13 @@ def test_no_decay_and_steep_decay(device, slope):
     check_gradients(x, torch.tensor([slope], device=device), limit=2e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_initial_state_that_decays_at_once(device, dtype):
+    """Its gradient is 1e-7 of the others, below the range of fp16: states are fp32."""
+    x = make_inputs(device, dtype, tokens=70, heads=1)
+    check_gradients(x, torch.tensor([16.0], device=device), limit=LIMITS[dtype][1], with_final=False)
+
+
 @pytest.mark.parametrize("scale", [0.0, -2.0, 1e-4])
 def test_scales_also_zero(device, scale):
     x = make_inputs(device, torch.float32, tokens=20, heads=1)

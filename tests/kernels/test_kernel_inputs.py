@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from calls import NAMES, call, detached, draw
-from lightning_attention import lightning_attention
+from lightning_attention import lightning_attention, lightning_attention_step
 from recurrence import DTYPES, LIMITS, gradients, make_inputs, recurrence, relative_rms
 
 f16, f32 = torch.float16, torch.float32
@@ -28,6 +28,18 @@ def test_autocast_casts_q_k_v_alone(device, mixed):
     expected = gradients(wanted, [*rounded, state], upstream)
     for a, b in zip((*outputs, *found), (*wanted, *expected), strict=True):
         assert torch.equal(a, b.to(a.dtype))
+
+
+@torch.no_grad()
+def test_autocast_of_a_step_casts_q_k_v_alone(device):
+    x = make_inputs(device, f32, tokens=1, heads=1)
+    one = [t[:, 0] for t in (x.q, x.k, x.v)]
+    wanted = lightning_attention_step(*(t.to(f16) for t in one), x.slopes, x.initial_state)
+    with torch.autocast(device.type, dtype=f16):
+        outputs = lightning_attention_step(*one, x.slopes, x.initial_state)
+    assert [o.dtype for o in outputs] == [f16, f32]
+    for a, b in zip(outputs, wanted, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_autocast_that_is_off_or_elsewhere_casts_nothing(device):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._dynamo.testing
 from calls import NAMES, call, detached, draw
-from lightning_attention import lightning_attention
+from lightning_attention import lightning_attention, lightning_attention_step
 from recurrence import gradients, make_inputs, relative_rms
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -211,3 +211,53 @@ def test_autocast_under_compile(device):
         pairs = [(*o, *gradients(o, x.differentiable, upstream)) for o in (outputs, wanted)]
         for a, b in zip(*pairs, strict=True):
             assert torch.equal(a, b)
+
+
+def one_token(x, dtype=None):
+    """Arguments of a step."""
+    return (
+        *(y[:, 0].detach().to(dtype or y.dtype) for y in (x.q, x.k, x.v)),
+        x.slopes,
+        x.initial_state.detach(),
+    )
+
+
+@pytest.mark.parametrize("name", ["step", "step_"])
+@pytest.mark.parametrize("dtype", [f32, f16])
+def test_opcheck_step(device, name, dtype):
+    x = make_inputs(device, dtype, batch=2, tokens=1, dim_out=24)
+    torch.library.opcheck(getattr(operators, name).default, (*one_token(x), 0.6))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("inplace", [False, True])
+@torch.no_grad()
+def test_steps_compile_without_a_graph_break(device, inplace):
+    def decode(q, k, v, slopes, cache):
+        o, state = lightning_attention_step(q * 2, k, v, slopes, cache[:, 1], scale=0.6, inplace=inplace)
+        return o + 1, state * 2
+
+    x = make_inputs(device, f32, batch=2, tokens=1)
+    *one, state = one_token(x)
+    caches = [state.unsqueeze(1).repeat(1, 3, 1, 1, 1) for _ in range(2)]  # [B, layers, H, D, E]
+    compiled = torch.compile(decode, fullgraph=True, backend="aot_eager")
+    for found, wanted in zip(compiled(*one, caches[0]), decode(*one, caches[1]), strict=True):
+        assert torch.equal(found, wanted)
+    assert torch.equal(*caches)
+    assert torch.equal(caches[0][:, 1], state) is not inplace
+
+
+@torch.no_grad()
+def test_a_step_of_fake_tensors_is_checked(device):
+    *one, state = one_token(make_inputs(device, f32, tokens=1, dim_out=24))
+    outputs = lightning_attention_step(*one, state)
+    with FakeTensorMode() as mode:
+        fake = [mode.from_tensor(y) for y in (*one, state)]
+        for a, b in zip(lightning_attention_step(*fake), outputs, strict=True):
+            assert (a.shape, a.stride(), a.dtype, a.device) == (b.shape, b.stride(), b.dtype, b.device)
+        with pytest.raises(ValueError, match="allowed is"):
+            lightning_attention_step(*fake[:4], fake[4][:, :1])
+        with pytest.raises(ValueError, match="inplace=True needs"):
+            lightning_attention_step(
+                *fake[:4], fake[4][..., ::2].repeat_interleave(2, -1).mT.contiguous().mT, inplace=True
+            )

@@ -1,0 +1,224 @@
+"""Which tile of the plain walk is quickest? The search behind the table of tiles in the kernels' tiles.py.
+
+    python studies/tiles.py [--dim 256] [--dim-out 256] [--dtype bf16] [--keep 3]
+    python studies/tiles.py --compile-only [--card H100]
+
+A line a tile: the shared memory, registers and stack (spills) of its forward kernel, how many programs of it
+fit a multiprocessor, and, on a GPU, the time of a forward pass and its share of the memory floor, with one
+program a multiprocessor and with as many as fit. The `keep` quickest are timed with their gradients, too. The
+kernels use what the table says: a tile that wins is written there by hand, with the reason in LOG.md.
+Compiling takes about 3 s a tile; a search with the usual tiles should take about two minutes (not run yet).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cards  # finds the kernels, too
+
+TILES = tuple(itertools.product((64,), (32, 64, 128), (4, 8), (1, 2, 3)))
+"""Tokens, columns of v, warps, stages."""
+REGISTERS = 65536
+MOST_PROGRAMS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a tile was compiled to."""
+
+    shared_kib: float
+    registers: int
+    stack: int  # bytes a thread keeps in memory: spills
+
+    def programs(self, warps: int, allowed_kib: int) -> int:
+        """How many programs fit a multiprocessor, which keeps 1 KiB for each."""
+        by_registers = REGISTERS // (self.registers * 32 * warps)
+        return min(MOST_PROGRAMS, int((allowed_kib + 1) // (self.shared_kib + 1)), by_registers)
+
+
+def main() -> int:
+    """Prints the lines, then the quickest."""
+    parser = argparse.ArgumentParser(description="Time tiles of the plain walk.")
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--dim-out", type=int, help="as --dim by default")
+    parser.add_argument("--dtype", choices=cards.DTYPES, default="bf16")
+    parser.add_argument(
+        "--tiles", nargs="+", type=_tile, default=TILES, metavar="TOKENS,COLUMNS,WARPS,STAGES"
+    )
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=16384)
+    parser.add_argument("--heads", type=int, default=16)
+    parser.add_argument("--copy", type=float, default=3.0, help="TB/s that the card copies, for the floor")
+    parser.add_argument("--keep", type=int, default=3, help="how many are timed with gradients")
+    parser.add_argument("--compile-only", action="store_true", help="needs no GPU")
+    parser.add_argument("--card", choices=cards.CARDS, default="H100", help="what to compile for")
+    arguments = parser.parse_args()
+    arguments.dim_out = arguments.dim_out or arguments.dim
+    if arguments.compile_only:
+        cards._pretend_to_be(arguments.card)
+        for tile in arguments.tiles:
+            print(_line(tile, compile_forward(tile, arguments), cards.CARDS[arguments.card][1]), flush=True)
+        return 0
+    return search(arguments)
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Time every tile forward, the quickest with gradients."""
+    import torch
+    from lightning_attention import launch
+
+    if not torch.cuda.is_available():
+        print("no GPU here: --compile-only says what tiles are compiled to", file=sys.stderr)
+        return 2
+    allowed = launch.describe_card(torch.device("cuda", 0)).shared_bytes // 1024
+    inputs = make_inputs(arguments, "cuda")
+    size = inputs[0].numel() * 2 + inputs[2].numel() * 2  # q, k, v and o
+    floor = size * inputs[0].element_size() / (arguments.copy * 1e9)  # ms
+    timed: list[tuple[float, tuple[int, ...], int]] = []
+    for tile in arguments.tiles:
+        found = compile_forward(tile, arguments)
+        line, fit = _line(tile, found, allowed), 0 if found is None else found.programs(tile[2], allowed)
+        for programs in sorted({1, fit} if fit else ()):
+            use(tile, programs)
+            milliseconds = _time(lambda: forward(inputs))
+            timed.append((milliseconds, tile, programs))
+            line += f"; {programs} an SM {milliseconds:.3f} ms, {floor / milliseconds:.2f}"
+        print(line, flush=True)
+    for milliseconds, tile, programs in sorted(timed)[: arguments.keep]:
+        use(tile, programs)
+        both = milliseconds + _time(lambda: backward(inputs))
+        print(
+            f"{_name(tile)}, {programs} an SM: forward {floor / milliseconds:.2f} of the floor, "
+            f"forward + backward {both:.3f} ms, {11 / 4 * floor / both:.2f}",
+            flush=True,
+        )
+    return 0
+
+
+def make_inputs(arguments: argparse.Namespace, device: str) -> tuple[Any, ...]:
+    """q, k, v and ALiBi's slopes."""
+    import torch
+
+    dtype = getattr(torch, cards.DTYPES[arguments.dtype])
+    shape = (arguments.batch, arguments.tokens, arguments.heads)
+    dims = (arguments.dim, arguments.dim, arguments.dim_out)
+    if device == "meta":
+        return *(torch.empty(*shape, dim, dtype=dtype, device=device) for dim in dims), torch.empty(
+            arguments.heads, device=device
+        )
+    slopes = [2.0 ** (-8 * (i + 1) / arguments.heads) for i in range(arguments.heads)]
+    tensors = (torch.randn(*shape, dim, dtype=dtype, device=device) * dim**-0.25 for dim in dims)
+    return *tensors, torch.tensor(slopes, device=device)
+
+
+def use(tile: tuple[int, ...], programs: int = 1) -> None:
+    """Let the plain path take this tile for all it computes."""
+    from lightning_attention import launch, tiles
+
+    sizes = dict(zip(("block_t", "block_e", "num_warps", "num_stages"), tile, strict=True))
+
+    def chosen(_dtype: Any, _dim: int, dim_out: int, _shared: int = 0) -> tiles.Tile:
+        fitting = sizes | {"block_e": min(sizes["block_e"], tiles.pad_dim(dim_out))}
+        return tiles.Tile(**fitting, programs_per_sm=programs)
+
+    launch.choose_tile = chosen  # type: ignore[assignment]
+    launch._walk_variant.cache_clear()
+
+
+def forward(inputs: tuple[Any, ...]) -> Any:
+    """o, and the states carried to cuts."""
+    from lightning_attention import autograd
+
+    o, _, carried = autograd.attend(*inputs, None, None, 1.0, False, "plain")
+    return o, carried
+
+
+def backward(inputs: tuple[Any, ...]) -> Any:
+    """dq, dk and dv of a call whose output's gradient is v."""
+    from lightning_attention import autograd
+
+    return autograd.differentiate(
+        (*inputs, None, None, None), inputs[2], None, (True, True, True, False), 1.0, "plain"
+    )
+
+
+def compile_forward(tile: tuple[int, ...], arguments: argparse.Namespace) -> Found | None:
+    """What the forward kernel of a tile is compiled to, without launching it; None where it is not."""
+    import torch
+    from lightning_attention import launch, shares, variants
+
+    found: list[Found] = []
+
+    def compile_only(variant: Any, _programs: int, _device: Any, *args: Any) -> None:
+        compiled = variant._kernel.warmup(*args, grid=(1,), **variant._constants, **variant._options)
+        registers, stack = _resources(compiled.asm["cubin"])
+        shared = compiled.metadata.shared / 1024
+        found.append(Found(shared_kib=shared, registers=registers, stack=stack))
+
+    use(tile)
+    kept = (variants.Variant.launch, launch.share_out)
+    cuts = torch.empty(2, 4, dtype=torch.int32, device="meta")
+    uncarried = shares.Shares(cuts=cuts, num_programs=1, carries=False)
+    try:
+        variants.Variant.launch = compile_only  # type: ignore[method-assign]
+        launch.share_out = lambda *_, **__: uncarried
+        forward(make_inputs(arguments, "meta"))
+    except Exception as error:  # a tile that Triton cannot compile is no answer, and the search goes on
+        print(f"{_name(tile)}: {type(error).__name__}: {str(error)[:120]}", file=sys.stderr)
+    finally:
+        variants.Variant.launch, launch.share_out = kept  # type: ignore[method-assign]
+    return found[0] if found else None
+
+
+def _resources(cubin: bytes) -> tuple[int, int]:
+    """Registers and bytes of stack of a thread, from the tool that Triton brings."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        told = subprocess.run(
+            [str(tool), "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", told).groups()  # type: ignore[union-attr]
+    return int(registers), int(stack)
+
+
+def _time(call: Callable[[], Any]) -> float:
+    from triton.testing import do_bench
+
+    return float(do_bench(call, warmup=20, rep=100, return_mode="median"))
+
+
+def _line(tile: tuple[int, ...], found: Found | None, allowed: int) -> str:
+    if found is None:
+        return f"{_name(tile)}: not compiled"
+    used = (
+        f"{found.shared_kib:.0f} of {allowed} KiB, {found.registers} registers, {found.stack} bytes of stack"
+    )
+    return f"{_name(tile)}: {used}, {found.programs(tile[2], allowed)} an SM"
+
+
+def _name(tile: tuple[int, ...]) -> str:
+    return "{} tokens x {} columns, {} warps, {} stages".format(*tile)
+
+
+def _tile(text: str) -> tuple[int, ...]:
+    tile = tuple(int(part) for part in text.split(","))
+    if len(tile) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r}: four numbers, as in 64,64,8,2")
+    return tile
+
+
+if __name__ == "__main__":
+    sys.exit(main())

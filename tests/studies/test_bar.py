@@ -1,0 +1,45 @@
+"""The table of what the lightning kernels are held to: what it asks for, and what kept rows say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lbench import suite
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "studies"))
+
+import bar  # noqa: E402
+
+KEPT = ("headline-h100-2026-11-22", "gate-h100-2026-11-23", "lightning-h100-2026-11-23")
+
+
+@pytest.mark.parametrize("aim", bar.AIMS, ids=lambda aim: aim[0])
+def test_the_suite_measures_every_case_of_an_aim(aim) -> None:
+    _, wanted, decays, shapes, figure, *_ = aim
+    backends = ["lightning_triton"] + [f"lightning_{figure}"] * (figure in bar.LARGER[1:])
+    there = {
+        (case.backend, case.pass_name, case.decay, case.batch, case.seq_len)
+        for case in suite.load("lightning").cases("cuda")
+        if (case.heads, case.head_dim, case.head_dim_v, case.dtype) == (16, 128, 128, "bf16")
+    }
+    asked = {(name, wanted, decay, *shape) for name in backends for decay in decays for shape in shapes}
+    assert asked <= there
+
+
+def test_kept_rows_are_set_beside_the_aims() -> None:
+    folders = [str(ROOT / "results" / name) for name in KEPT]
+    done = subprocess.run(
+        [sys.executable, ROOT / "studies" / "bar.py", *folders], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr  # some have no row, host time falls short
+    lines = {line.split("|")[1].strip(): line for line in done.stdout.splitlines()[2:]}
+    assert len(lines) == len(bar.AIMS)
+    assert "54.6 (1 x 131,072) | goal reached" in lines["times the authors' speed, forward + backward"]
+    assert "428 (1 x 1,024) | short by 113.8%" in lines["host time of 1 x 1,024, us: forward + backward"]
+    assert "not measured" in lines["no decay, a last layer's: forward"]
+    assert "no row of 64 x 2,048" in lines["forward, share of the floor"]

@@ -1,0 +1,38 @@
+"""The search for tiles: what a tile is compiled to is said without a GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TILES = Path(__file__).parents[2] / "studies" / "tiles.py"
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run([sys.executable, TILES, *flags], env=environment, capture_output=True, text=True)
+
+
+def test_says_what_a_tile_takes_and_goes_on_after_one_that_is_none() -> None:
+    done = run("--compile-only", "--dim", "64", "--tiles", "63,64,4,1", "64,64,4,2", "64,128,4,1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    none, first, second = done.stdout.splitlines()
+    assert none == "63 tokens x 64 columns, 4 warps, 1 stages: not compiled"
+    shared, registers, stack, fit = map(
+        int, re.findall(r": (\d+) of 227 KiB, (\d+) registers, (\d+) bytes of stack, (\d+) an SM", first)[0]
+    )
+    assert 0 < shared < 227
+    assert 16 <= registers <= 255
+    assert stack >= 0
+    assert 1 <= fit <= 4
+    assert second.startswith("64 tokens x 128 columns")
+
+
+def test_a_search_needs_a_gpu() -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, TILES], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--compile-only" in done.stderr
