@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class ScriptedWorker:
     def __init__(self, script: dict[Any, Any], log: list[str]) -> None:
         self.script, self.log = script, log
         log.append("start")
+        self.process_id = len(log)
 
     def send(self, request):
         assert request["do"] == "start"
@@ -118,6 +120,19 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     assert [row.verdict for row in rows[2:]] == (["skipped"] * 2 if settled else ["ok"] * 2)
     assert log.count("start") == (1 if settled else 2)
     assert log.count("close") == log.count("start")
+
+
+@pytest.mark.parametrize("card", ["GPU-none", ""])
+@pytest.mark.parametrize("company", [[], ["linear_eager", "softmax_eager"]])
+def test_out_of_memory_tells_who_else_was_on_the_card(tmp_path: Path, card: str, company: list[str]) -> None:
+    """Idle workers keep a context each: alone the case may fit, as the command that runs it again shows."""
+    fault = {"verdict": "out_of_memory", "reason": "in round 1: no"}
+    script = {("lightning_eager", 1024, 0): fault}
+    sweep = make_sweep(tmp_path, script, [], seq="1k", backend=["lightning_eager", *company])
+    sweep.device = dataclasses.replace(DEVICE, uuid=card)
+    (row,) = [row for row in sweep.measure() if row.verdict == "out_of_memory"]
+    beside = "; beside 2 idle workers of other backends, whose contexts take memory too: alone it may fit"
+    assert row.reason == fault["reason"] + (beside if card and company else "")
 
 
 @pytest.mark.parametrize(
