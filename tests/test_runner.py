@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lbench import results
+from lbench import results, telemetry
 from lbench.crew import Crew
 from lbench.device import Device, probe
 from lbench.isolation import Died, TimedOut
@@ -362,6 +362,35 @@ def test_slow_calls_take_fewer_rounds_and_very_slow_ones_no_twin(tmp_path: Path)
     rows = list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k").measure())
     assert [len(row.rounds) for row in rows] == [2, 2]
     assert not any(row.twin for row in rows)
+
+
+class Card(telemetry.NvmlTelemetry):
+    """A GPU on which these processes compute."""
+
+    def __init__(self, processes: set[int]) -> None:
+        self._processes = processes
+
+    def processes(self) -> set[int]:
+        return self._processes
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("strangers", [0, 2])
+def test_processes_that_are_no_workers_of_ours_are_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: int
+) -> None:
+    sweep = make_sweep(tmp_path, {}, [], seq="1k", backend=TWO)
+    sweep.device = dataclasses.replace(DEVICE, uuid="GPU-none")
+
+    def of_gpu(uuid: str) -> Card:
+        return Card(sweep._crew.process_ids | set(range(100, 100 + strangers)))
+
+    monkeypatch.setattr(telemetry, "of_gpu", of_gpu)
+    rows = list(sweep.measure())
+    assert len(rows) == 2
+    assert all(row.doubts == ("another process: 2 on the GPU",) * (strangers > 0) for row in rows)
 
 
 def test_what_a_worker_finds_undeterministic_is_a_doubt(tmp_path: Path) -> None:
