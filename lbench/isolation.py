@@ -103,7 +103,8 @@ class ProcessWorker:
     def _listen(self) -> None:
         with os.fdopen(self._answered, "rb") as answered:
             for line in answered:
-                self._answers.put(line)
+                if line.endswith(b"\n"):  # else the process was killed within its answer
+                    self._answers.put(line)
         self._answers.put(None)
 
     @property

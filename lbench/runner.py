@@ -31,6 +31,7 @@ from lbench.replay import is_replay
 from lbench.results import Results, Row, Writer, content_id
 from lbench.rotation import Member
 from lbench.suite import Suite
+from lbench.terminal import counted
 
 CLEAN = frozenset({"ok", "wrong", "unsupported", "unavailable", "skipped"})
 """Verdicts after which a worker may be kept; after the others its state is not to be trusted."""
@@ -232,6 +233,8 @@ class Sweep:
         member.wall_s += time.perf_counter() - started
         rotation.add_up(member.spent, spent)
         rotation.add_up(self.spent, spent)
+        if outcome["verdict"] == "out_of_memory":
+            outcome["reason"] += self._company()
         if outcome["verdict"] not in CLEAN:
             self._crew.dismiss([case.backend])
         return outcome
@@ -278,6 +281,14 @@ class Sweep:
         own = self._crew.process_ids
         found = preflight.look(self.device.kind, self.device.uuid, self.writer.folder, own)["other_processes"]
         return [Doubt.OTHER_PROCESS.told(f"{found} on the GPU")] if found else []
+
+    def _company(self) -> str:
+        """Who else of this sweep held memory of the card: alone a case may fit that did not here."""
+        others = len(self._crew.process_ids) - 1
+        if not self.device.uuid or others < 1:
+            return ""
+        workers = counted(others, "idle worker")
+        return f"; beside {workers} of other backends, whose contexts take memory too: alone it may fit"
 
     def _row(self, member: Member, outcome: dict[str, Any]) -> Row:
         fields = {name: value for name, value in outcome.items() if name not in rotation.GIVEN_ON}

@@ -31,6 +31,8 @@ HEADS = ("| mechanism |", "| model |")
 """How the first line of a table begins."""
 CLOSE = 1e-9
 """Relative difference of a printed number, all digits given, from the recomputed one."""
+UNREAD = frozenset({".html", ".tex", ".pdf", ".parquet"})
+"""Endings of what holds numbers and is not recomputed."""
 
 
 def problems(folder: Path, figures: bool = False) -> list[str]:
@@ -55,6 +57,12 @@ def problems(folder: Path, figures: bool = False) -> list[str]:
 
             found += wrong_figures(folder, rows)
     return found
+
+
+def unread(folder: Path) -> list[str]:
+    """Files with numbers that nothing recomputes, by their names; figures are redrawn when asked for."""
+    found = [path for path in folder.rglob("*") if path.suffix in UNREAD and path.parent.name != "figures"]
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 def _twice(lines: Iterable[str]) -> Iterator[str]:

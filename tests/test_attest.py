@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lbench import backends, results, workload
 from lbench.attest import call_again, digest, inputs_id, kernels_of, strangers, unexpected, what_ran
 from lbench.backends.spec import Backend
 from lbench.case import Case
+from lbench.measurement import Process, attest_and_weigh
 
 KEPT = Path(__file__).parent.parent / "results" / "headline-h100-2026-11-22"
 FLASH = "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, 128, 64, 4, false>>(Flash_fwd_params)"
@@ -59,6 +61,16 @@ def test_a_kernel_that_another_backend_names_is_told_and_helpers_are_not() -> No
     assert strangers(ours, ran(FLASH, FILL)) == ""
     assert strangers(ours, ran(FLASH, TORCHS_FLASH)).endswith("ran too, a kernel of sdpa_flash")
     assert strangers(backends.load("softmax_eager"), ran(TORCHS_FLASH)) == "", "it names no kernel of its own"
+
+
+@pytest.mark.parametrize(("seen", "doubts"), [((FLASH,), 0), ((FLASH, TORCHS_FLASH), 1)])
+def test_a_stranger_beside_the_named_kernel_is_a_doubt_of_the_row(seen: tuple[str, ...], doubts: int) -> None:
+    case = Case(backend="flash_attn2", mechanism="softmax")
+    work = SimpleNamespace(backend=backends.load("flash_attn2"), case=case)
+    outcome: dict[str, Any] = {"verdict": "ok"}
+    attest_and_weigh(work, "cuda", None, Process(), outcome, tuple(ran(*seen)))
+    assert outcome["verdict"] == "ok"
+    assert [doubt.partition(":")[0] for doubt in outcome.get("doubts", ())] == ["unexpected kernel"] * doubts
 
 
 def test_both_halves_of_a_training_pass_are_looked_for() -> None:

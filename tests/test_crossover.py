@@ -89,6 +89,16 @@ def test_a_range_without_crossing_says_so() -> None:
     assert "alone" in sentence(only(sides(3000), B, A))
 
 
+def test_mechanisms_that_differ_are_both_named() -> None:
+    across = only(sides(3000))
+    named = "two mechanisms: lightning_eager computes lightning, softmax_eager computes softmax"
+    assert named in " ".join(line.strip() for line in told(across, "a card", 200))
+    alike = [
+        dataclasses.replace(row, case=dataclasses.replace(row.case, mechanism="x")) for row in sides(3000)
+    ]
+    assert not any("mechanism" in line for line in told(only(alike), "a card", 200))
+
+
 def test_what_cannot_be_told_is_not_told() -> None:
     equal = only(sides(3000, slope=0.0))
     assert equal.state == "untold"

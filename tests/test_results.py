@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from rows import make_row
 
 import lbench
+from lbench import frame
 from lbench.errors import UsageError
 from lbench.metrics import METRICS
 from lbench.results import Row, Writer, read
@@ -216,6 +218,20 @@ def test_an_unknown_schema_is_told(folder: Path) -> None:
     line = json.loads(path.read_text().splitlines()[0])
     path.write_text(json.dumps({**line, "schema": 99}) + "\n")
     assert "schema 99" in read(folder).problems[0]
+
+
+@pytest.mark.parametrize("l2", ["cold", "warm", None])
+def test_a_frame_tells_how_samples_were_taken_and_how_many_do_not_count(folder: Path, l2: str | None) -> None:
+    kept = read(folder)
+    key, row = next(iter(kept.rows.items()))
+    suite = {} if l2 is None else {"l2": l2}
+    counted = dataclasses.replace(row, protocol="p", discarded={"host-bound": 2, "clock jump": 1})
+    kept = dataclasses.replace(
+        kept, rows={key: counted}, runs={row.run: {"suite": suite}}, protocols={"p": {"timer": "graph"}}
+    )
+    line = frame.of(kept).iloc[0]
+    assert (line.l2, line.timer) == (l2 or "cold", "graph")
+    assert line.discarded == "2 host-bound; 1 clock jump"
 
 
 def test_a_frame_has_every_column_and_nan_where_there_is_no_time(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lbench import results
+from lbench import results, telemetry
 from lbench.crew import Crew
 from lbench.device import Device, probe
 from lbench.isolation import Died, TimedOut
@@ -52,6 +53,7 @@ class ScriptedWorker:
     def __init__(self, script: dict[Any, Any], log: list[str]) -> None:
         self.script, self.log = script, log
         log.append("start")
+        self.process_id = len(log)
 
     def send(self, request):
         assert request["do"] == "start"
@@ -118,6 +120,19 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     assert [row.verdict for row in rows[2:]] == (["skipped"] * 2 if settled else ["ok"] * 2)
     assert log.count("start") == (1 if settled else 2)
     assert log.count("close") == log.count("start")
+
+
+@pytest.mark.parametrize("card", ["GPU-none", ""])
+@pytest.mark.parametrize("company", [[], ["linear_eager", "softmax_eager"]])
+def test_out_of_memory_tells_who_else_was_on_the_card(tmp_path: Path, card: str, company: list[str]) -> None:
+    """Idle workers keep a context each: alone the case may fit, as the command that runs it again shows."""
+    fault = {"verdict": "out_of_memory", "reason": "in round 1: no"}
+    script = {("lightning_eager", 1024, 0): fault}
+    sweep = make_sweep(tmp_path, script, [], seq="1k", backend=["lightning_eager", *company])
+    sweep.device = dataclasses.replace(DEVICE, uuid=card)
+    (row,) = [row for row in sweep.measure() if row.verdict == "out_of_memory"]
+    beside = "; beside 2 idle workers of other backends, whose contexts take memory too: alone it may fit"
+    assert row.reason == fault["reason"] + (beside if card and company else "")
 
 
 @pytest.mark.parametrize(
@@ -347,6 +362,35 @@ def test_slow_calls_take_fewer_rounds_and_very_slow_ones_no_twin(tmp_path: Path)
     rows = list(make_sweep(tmp_path, script, log, backend=TWO, seq="1k").measure())
     assert [len(row.rounds) for row in rows] == [2, 2]
     assert not any(row.twin for row in rows)
+
+
+class Card(telemetry.NvmlTelemetry):
+    """A GPU on which these processes compute."""
+
+    def __init__(self, processes: set[int]) -> None:
+        self._processes = processes
+
+    def processes(self) -> set[int]:
+        return self._processes
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("strangers", [0, 2])
+def test_processes_that_are_no_workers_of_ours_are_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: int
+) -> None:
+    sweep = make_sweep(tmp_path, {}, [], seq="1k", backend=TWO)
+    sweep.device = dataclasses.replace(DEVICE, uuid="GPU-none")
+
+    def of_gpu(uuid: str) -> Card:
+        return Card(sweep._crew.process_ids | set(range(100, 100 + strangers)))
+
+    monkeypatch.setattr(telemetry, "of_gpu", of_gpu)
+    rows = list(sweep.measure())
+    assert len(rows) == 2
+    assert all(row.doubts == ("another process: 2 on the GPU",) * (strangers > 0) for row in rows)
 
 
 def test_what_a_worker_finds_undeterministic_is_a_doubt(tmp_path: Path) -> None:

@@ -138,6 +138,13 @@ def test_a_sound_folder_passes(cli, folder: Path) -> None:
     assert json.loads(cli("validate", folder, "--json")[1]) == {str(folder): []}
 
 
+def test_what_is_not_recomputed_is_told(cli, folder: Path) -> None:
+    for name in ("report.html", "table.tex"):
+        (folder / name).write_text("17.3 ms")
+    said = f"{folder}: nothing wrong; numbers not recomputed: report.html, table.tex\n"
+    assert cli("validate", folder) == (0, "", said)
+
+
 @pytest.mark.parametrize(("fault", "message"), FAULTS)
 def test_every_fault_is_named_and_exits_with_1(cli, folder: Path, fault, message: str) -> None:
     fault(folder)

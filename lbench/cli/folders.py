@@ -14,9 +14,13 @@ from lbench.errors import UsageError
 from lbench.terminal import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lbench.case import Case
     from lbench.claims.rows import Measured
     from lbench.device import Device
     from lbench.results import Results, Row, Writer
+    from lbench.suite import Suite
 
 
 class Target:
@@ -71,6 +75,21 @@ class Target:
             _check_environment(self._found, device)
         rows = {key: row for key, row in self.standing.items() if row.verdict not in self.retry}
         return dataclasses.replace(self._found, rows=rows)
+
+    def check_protocol(self, suite: Suite, cases: Iterable[Case]) -> None:
+        """UsageError where rows that would stand were measured by another protocol than the suite's."""
+        runs = self._found.runs if self._found else {}
+        rows = [self.standing[case.key] for case in cases if case.key in self.standing]
+        rows = [row for row in rows if row.times_ms and row.verdict not in self.retry]
+        for name in ("l2", "timer"):
+            asked = getattr(suite, name)
+            had = [runs.get(row.run, {}).get("suite", {}).get(name, asked) for row in rows]
+            if others := [value for value in had if value != asked]:
+                raise UsageError(
+                    f"--out {self.out}: {len(others)} of these cases stand{'s' * (len(others) == 1)} there "
+                    f"with {name} {others[0]}, the suite says {asked}; choose another --out, or measure them "
+                    "again with --retry ok"
+                )
 
     def open(self, name: str, device: Device) -> tuple[Writer, Results | None]:
         """A writer to the folder, for this command alone, and the rows to go on from as they are then.

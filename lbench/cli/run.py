@@ -116,6 +116,7 @@ def start(
     """Carries a sweep out, or with `dry_run` only shows its plan."""
     from lbench.runner import Sweep
 
+    target.check_protocol(suite, cases)
     if dry_run:
         from lbench.cli.forecast import show_plan
 

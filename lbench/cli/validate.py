@@ -20,7 +20,7 @@ def command(
     """Check schema, checksums and references, and recompute every printed number from raw samples.
 
     Looks at the rows, their documents, and the exports (CSV, JSON) and Markdown tables that lie in the
-    folder. Exits with 1 where anything is wrong.
+    folder; other pages and tables there are named. Exits with 1 where anything is wrong.
     """
     from lbench import validate
 
@@ -31,6 +31,8 @@ def command(
         for folder, problems in found.items():
             for problem in problems:
                 print(f"{folder}: {problem}")
-            print(f"{folder}: {len(problems) or 'nothing'} wrong", file=sys.stderr)
+            names = ", ".join(validate.unread(Path(folder)))
+            beside = f"; numbers not recomputed: {names}" if names else ""
+            print(f"{folder}: {len(problems) or 'nothing'} wrong{beside}", file=sys.stderr)
     if any(found.values()):
         raise typer.Exit(1)

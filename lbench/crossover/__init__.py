@@ -72,6 +72,8 @@ class Crossover:
     """Length -> which of the two has no time there, and its verdict."""
     runs: tuple[str, ...] = ()
     """Runs that the rows come from."""
+    mechanisms: tuple[str, ...] = ()
+    """What each of the two computes."""
 
 
 def find(rows: Iterable[Row], one: str, other: str) -> list[Crossover]:
@@ -142,6 +144,7 @@ def judge(
         apart=tuple(point.seq_len for point in points if not point.together),
         missing=missing or {},
         runs=tuple(sorted({row.run for pair in pairs for row in pair})),
+        mechanisms=tuple(row.case.mechanism for row in pairs[0]),
     )
 
 

@@ -77,6 +77,9 @@ def notes(answer: Crossover) -> list[str]:
     """What was measured, and what weakens the answer."""
     made = []
     names = {1: answer.one, -1: answer.other}
+    if len(set(answer.mechanisms)) > 1:
+        sides = zip(names.values(), answer.mechanisms, strict=True)
+        made.append("two mechanisms: " + ", ".join(f"{name} computes {what}" for name, what in sides))
     if answer.state in ("crossover", "at most"):
         seen = [] if answer.behind is None else [f"{answer.other} ahead at {format_length(answer.behind)}"]
         seen.append(f"{answer.one} ahead from {format_length(answer.ahead or 0)} on")

@@ -1,7 +1,8 @@
 """Conditions: which rows belong on one figure or in one table, found in the rows themselves.
 
-A setting is all that must be equal (device, dtype, heads, ...); a condition is what a sweep over lengths held
-constant in that setting: the batch, or the tokens (batch x seq_len). A row may belong to one of each.
+A setting is all that must be equal (device, dtype, heads, L2 cold or warm ...); a condition is what a sweep
+over lengths held constant in that setting: the batch, or the tokens (batch x seq_len). A row may belong to
+one of each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lbench.case import ALL_PASSES, MODEL_SETTINGS
 MODEL = ("model", *MODEL_SETTINGS)
 SETTING = (
     *("device", "machine", "dtype", "heads", "kv_heads", "head_dim", "head_dim_v", "inputs", "decay"),
+    "l2",
     "seed",
     *MODEL,
 )
@@ -48,6 +50,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     absent = dict.fromkeys(MODEL, "") | {"seed": 0}
     frame = frame.assign(
         machine=frame["gpu"].fillna(frame["cpu"]),
+        l2=frame["l2"].fillna("cold") if "l2" in frame else "cold",
         **{name: value for name, value in absent.items() if name not in frame},
     )
     settings = [(values, newest(rows)) for values, rows in _settings(frame)]
@@ -133,6 +136,7 @@ def _setting_title(row: pd.Series, told: set[str]) -> str:
     parts += [
         f"{row[name]} {name}" for name in ("decay", "inputs") if name in told or row[name] not in _USUAL
     ]
+    parts += [f"{row['l2']} L2"] * ("l2" in told or row["l2"] != "cold")
     parts += [f"seed {row['seed']}"] * bool(row["seed"])
     return ", ".join(part for part in parts if part)
 

@@ -15,12 +15,12 @@ from lbench.lengths import format_length
 from lbench.report.conditions import Condition, newest, slug_of
 from lbench.report.wording import title
 
-SETTING = ("machine", "dtype", "body", "checkpoint", "chunk", "prefill_chunk", "compile", "seed")
+SETTING = ("machine", "dtype", "body", "checkpoint", "chunk", "prefill_chunk", "compile", "l2", "seed")
 WHO = ("model", "backend", "mechanism", "attention")
 """What tells lines of one setting apart."""
-LABELLED = ("body", "checkpoint", "compile")
+LABELLED = ("body", "checkpoint", "compile", "l2")
 """Settings whose values say little without their names."""
-USUAL = ("", "native", "none", 0, "off")
+USUAL = ("", "native", "none", 0, "off", "cold")
 
 
 def of_models(frame: pd.DataFrame) -> pd.Series:
@@ -38,6 +38,7 @@ def model_conditions(frame: pd.DataFrame, pass_name: str) -> Iterator[Condition]
         return
     # Frames of an export may be from before there were hybrids.
     rows = rows.assign(attention=rows["attention"].fillna("") if "attention" in rows else "")
+    rows = rows.assign(l2=rows["l2"].fillna("cold") if "l2" in rows else "cold")
     rows = rows.assign(machine=rows["gpu"].fillna(rows["cpu"]).fillna(rows["device"]), who=_who(rows))
     told = [name for name in SETTING if rows[name].nunique() > 1]
     rows = newest(rows, (*SETTING, *WHO))

@@ -238,6 +238,28 @@ def test_rows_of_another_environment_are_not_mixed_in_silence(cli, tmp_path: Pat
     assert cli(*arguments, "--resume", "--other-environment")[0] == 0
 
 
+def test_rows_of_another_protocol_do_not_stand_for_those_asked_for(cli, tmp_path: Path) -> None:
+    """A case whose caches were cold is no answer where they are to be warm; its failure is."""
+    suite, out = tmp_path / "mine.toml", tmp_path / "out"
+    shape = "backend = 'lightning_eager'\npass = 'fwd'\nseq = '{}'\nheads = 2\nhead_dim = 16\n"
+
+    def run(l2: str, seq: str, *more: str) -> tuple[int, str, str]:
+        suite.write_text(f"l2 = '{l2}'\n[stopping]\nbudget_s = 0.01\n[[sweep]]\n" + shape.format(seq))
+        return cli("run", suite, "--device", "cpu", "--in-process", "--out", out, *more)
+
+    assert run("cold", "16")[0] == 0
+    assert run("cold", "16", "--resume")[0] == 0
+    for more in ((), ("--dry-run",)):
+        code, _, stderr = run("warm", "16,32", "--resume", *more)
+        assert code == 2
+        assert "1 of these cases stands there with l2 cold, the suite says warm" in stderr
+        assert "--retry ok" in stderr
+    assert run("warm", "32", "--resume")[0] == 0
+    assert run("warm", "16,32", "--resume", "--retry", "ok")[0] == 0
+    kept = results.read(out)
+    assert {kept.runs[row.run]["suite"]["l2"] for row in kept.rows.values()} == {"warm"}
+
+
 def test_a_case_is_run_again_by_its_key(cli, tmp_path: Path, mine: Path) -> None:
     first = tmp_path / "first"
     arguments = ("--pass", "fwdbwd", "--seq", "24", "--decay", "zero", "--out", first, *TINY)

@@ -68,6 +68,16 @@ def test_whatever_differs_in_a_key_stands(differs: dict[str, object]) -> None:
     assert {index for one in conditions(rows) for index in one.rows.index} == {0, 1}
 
 
+def test_cold_and_warm_caches_are_never_compared() -> None:
+    warm = row(l2="warm", backend="sdpa_flash", mechanism="softmax")
+    for rows in (frame([row(l2="cold"), warm]), frame([row(l2="cold"), row(l2="warm")])):
+        cold, other = conditions(rows)
+        assert (list(cold.rows.index), list(other.rows.index)) == ([0], [1])
+        assert other.setting == f"{cold.setting.removesuffix(', cold L2')}, warm L2"
+    (one,) = conditions(frame([row()]))
+    assert "L2" not in one.setting
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_newest_row_of_a_point_stands(order: int) -> None:
     lines = [row(time_ms=9.0, started_at="2026-01-01"), row(time_ms=7.0, started_at="2026-02-01")]
