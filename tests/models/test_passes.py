@@ -10,7 +10,7 @@ import torch
 from models.scripted import row_of, write
 from models.tiny import NATIVE, case_of
 
-from lbench import model_check, models, results, suite
+from lbench import model_check, models, results, rotation, suite
 from lbench.case import MODEL_PASSES, Case
 from lbench.cli import list_models
 from lbench.errors import UsageError
@@ -275,6 +275,7 @@ def test_keys_of_models_name_the_case_again():
 def test_the_suites_of_models_expand():
     for name in (
         "models-train",
+        "models-train-more",
         "models-fast",
         "models-serve",
         "models-common",
@@ -286,7 +287,10 @@ def test_the_suites_of_models_expand():
         assert all(case.model for case in cases)
 
 
-@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve", "models-common"])
+OF_TABLES = ("models-train", "models-train-more", "models-fast", "models-serve", "models-common")
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
 def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
     """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
     chosen = suite.load(name)
@@ -297,6 +301,31 @@ def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
             assert prediction.wall_s < min(chosen.cell_timeout_s, 500.0), case.key
             assert 1e11 < costs.useful_flops(case) / prediction.call_s < 4.1e14
             assert prediction.memory_bytes == costs.memory_of(case).total
+
+
+def test_the_table_again_fits_into_25_minutes_of_a_card_and_its_rest_into_30():
+    """One column of kernels after another: every size from 1k on, the longest length of each included."""
+    taken, found = {}, {}
+    for name in ("models-train", "models-train-more"):
+        chosen = suite.load(name)
+        plan = Plan(chosen.stopping, 3000.0)
+        found[name] = [case for group in rotation.groups(chosen.cases("cuda")) for case in group]
+        taken[name] = 0.0
+        for case in found[name]:
+            taken[name] += plan.predict(case, []).wall_s
+            plan.reason_to_skip(case, [])
+    assert taken["models-train"] < 25 * 60
+    assert taken["models-train-more"] < 30 * 60
+    table, rest = ({case.key for case in cases} for cases in found.values())
+    assert not table & rest
+    for name, longest in (("385m", 1 << 17), ("1b", 1 << 17), ("3b", 1 << 16)):
+        for model, backend in ((f"tnl-{name}", "lightning_triton"), (f"llama-{name}", "flash_attn2")):
+            lengths = [
+                {case.seq_len for case in cases if (case.model, case.backend) == (model, backend)}
+                for cases in (found["models-train"], [*found["models-train"], *found["models-train-more"]])
+            ]
+            assert {1024, longest} <= lengths[0]
+            assert {1 << power for power in range(10, 18)} <= lengths[1]
 
 
 def test_a_suite_of_models_is_run_in_pieces_by_model():
@@ -310,13 +339,13 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
     ]
     assert set.union(*parts) == whole
     assert sum(map(len, parts)) == len(whole)
-    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["16k"]}, "cuda").cases("cuda")
     assert {case.backend for case in short} == {
         "lightning_triton",
         "lightning_fla_chunk",
         "lightning_authors",
     }
-    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["4k"], "backend": ["flash_attn2", "lightning_triton"]}
+    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["16k"], "backend": ["flash_attn2", "lightning_triton"]}
     pairs = {(case.model, case.backend) for case in chosen("models-train", both, "cuda").cases("cuda")}
     assert pairs == {("tnl-1b", "lightning_triton"), ("llama-1b", "flash_attn2")}
     with pytest.raises(UsageError, match="--body common"):
@@ -329,15 +358,15 @@ def test_flags_take_of_a_models_part_what_it_has_and_replace_what_it_has_not():
     """So that a sitting measures some lengths of a suite, and none that is not in it."""
     from lbench.cli.axes import chosen
 
-    whole = {case.key for case in suite.load("models-train").cases("cuda")}
+    whole = {case.key for case in suite.load("models-train-more").cases("cuda")}
     both = {"model": ["tnl-1b", "llama-1b"]}
     for flags in (
-        {"seq": ["1k,64k,80k"]},
-        {"backend": ["lightning_triton", "flash_attn2"], "seq": ["2k..128k"]},
+        {"seq": ["2k,32k,80k"]},
+        {"backend": ["lightning_triton", "flash_attn2"], "seq": ["2k,8k,32k"]},
         {"backend": ["lightning_fla_chunk"]},
         {"batch": ["1"]},
     ):
-        cases = chosen("models-train", both | flags, "cuda").cases("cuda")
+        cases = chosen("models-train-more", both | flags, "cuda").cases("cuda")
         assert {case.key for case in cases} < whole
         assert {case.backend for case in cases} <= {*flags.get("backend", [one.backend for one in cases])}
     decoding = chosen("models-serve", {"model": ["tnl-7b"], "pass": ["decode"]}, "cuda").cases("cuda")
