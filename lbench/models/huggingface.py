@@ -24,7 +24,12 @@ FAMILIES = {
 }
 """`model_type` -> mechanism of its mixer."""
 _SILU = ("silu", "swish")
-_SOFTMAX = {"hidden_act": _SILU, "attention_bias": (False,), "mlp_bias": (False,)}
+_SOFTMAX = {
+    "hidden_act": _SILU,
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "partial_rotary_factor": (1,),
+}
 _FLA: dict[str, tuple[Any, ...]] = {
     "hidden_act": _SILU,
     "attn": (),
@@ -100,9 +105,11 @@ class _Fields:
             raise UsageError(f"{self.path} has no {' or '.join(names)}")
         return default
 
-    def real(self, name: str, default: float) -> float:
-        """UsageError where it is no number above 0, to `MOST`."""
-        value = self.config.get(name)
+    def real(self, name: str, default: float, within: str = "") -> float:
+        """UsageError where it is no number above 0, to `MOST`. Newer files have it `within` another field."""
+        inner = self.config.get(within)
+        value = inner.get(name) if isinstance(inner, dict) else None
+        value = self.config.get(name) if value is None else value
         if value is None:
             return default
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -166,7 +173,7 @@ def _llama(fields: _Fields, mechanism: str) -> Model:
         head_dim=fields.turned(fields.head_dim(heads)),
         mlp_width=fields.number("intermediate_size"),
         rotary="rope",
-        rope_base=fields.real("rope_theta", 10_000.0),
+        rope_base=fields.real("rope_theta", 10_000.0, within="rope_parameters"),
         max_length=max_length,
         **fields.shared,
     )
@@ -178,6 +185,8 @@ def _transnormer(fields: _Fields, mechanism: str) -> Model:
     turning = fields.config.get("linear_use_lrpe_list")
     if turning and turning != [1, *[0] * (shared["layers"] - 1)]:
         raise fields.refused("linear_use_lrpe_list", "LRPE in the first layer")
+    # TransNormerLLM3 alone has a narrow gate, and v goes through the activation too.
+    rank = fields.number("gate_dim") if fields.config.get("gate_dim") is not None else 0
     return Model(
         mechanism=mechanism,
         heads=heads,
@@ -186,11 +195,12 @@ def _transnormer(fields: _Fields, mechanism: str) -> Model:
         mlp_width=fields.number("glu_dim", "intermediate_size"),
         norm_weight=False,
         embed_scale=not fields.truth("no_scale_embedding", default=False),
-        gate="linear",
+        gate="sigmoid" if rank else "linear",
+        gate_rank=rank,
         out_norm="full",
         rotary="lrpe",
         rotary_layers=1,
-        activations={"q": "silu", "k": "silu"},
+        activations=dict.fromkeys("qkv" if rank else "qk", "silu"),
         **shared,
     )
 
