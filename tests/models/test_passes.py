@@ -206,6 +206,7 @@ def test_a_sweep_over_models_ends_with_rows_and_tables(cli, tmp_path):
         (("--model", "tnl-1b", "--attention", "sdpa_flash"), "no softmax layers"),
         (("--model", "tnl-1b", "--checkpoint", "all"), "unknown checkpoint"),
         (("--model", "./nothing/config.json"), "cannot be read"),
+        (("--model", "."), "'.' is a folder; give its config.json, --model ./config.json"),
         (("--pass", "train"), "name them with --model"),
         (("--checkpoint", "block"), "name them with --model"),
     ],
