@@ -292,6 +292,15 @@ OF_TABLES = ("models-train", "models-train-more", "models-fast", "models-serve",
 
 
 @pytest.mark.parametrize("name", OF_TABLES)
+def test_every_case_of_the_tables_takes_turns_enough_to_tell_it_from_another(name):
+    """A ratio is paired by round: of one turn none is known, of two hardly any."""
+    chosen = suite.load(name)
+    plan = Plan(chosen.stopping, 3000.0)
+    for case in chosen.cases("cuda"):
+        assert chosen.stopping.rounds_of(plan.predict(case, []).call_s) >= 3, case.key
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
 def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
     """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
     chosen = suite.load(name)
