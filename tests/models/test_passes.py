@@ -395,6 +395,24 @@ def test_a_flat_training_speed_passes_the_gate_of_its_suite(cli, tmp_path):
     assert "lightning_triton train, 131,072 tokens, tnl-1b" in stdout
 
 
+def test_weights_that_more_tokens_share_are_no_reason_to_fail_a_flat_model(cli, tmp_path):
+    """At one sequence a step a token's share of them falls with length; a model that grows fails as ever."""
+    cases = suite.load("models-train").cases("cuda") + suite.load("models-train-more").cases("cuda")
+    alone = [row_of(case) for case in cases if (case.model, case.batch) == ("tnl-385m", 1)]
+    folder = write(tmp_path / "rows", alone, suite=suite.load("models-train").as_dict())
+    _, stdout, _ = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert "undecided  lightning_triton train, batch 1, tnl-385m" in stdout
+    assert "memory" not in stdout.replace("memory floor", "")
+    grown = [
+        dataclasses.replace(row, memory={**row.memory, "peak": row.memory["peak"] * row.case.seq_len // 4096})
+        for row in alone
+    ]
+    folder = write(tmp_path / "grown", grown, suite=suite.load("models-train").as_dict())
+    code, stdout, _ = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert code == 1
+    assert "memory: worst over best" in stdout
+
+
 def test_a_step_is_predicted_near_what_a_card_takes():
     """TransNormerLLM of 1B on an H100: 30,000 to 70,000 tokens a second with block checkpointing."""
     case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
