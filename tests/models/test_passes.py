@@ -413,6 +413,23 @@ def test_weights_that_more_tokens_share_are_no_reason_to_fail_a_flat_model(cli, 
     assert "memory: worst over best" in stdout
 
 
+def test_a_prompt_whose_weights_are_read_for_more_tokens_may_get_cheaper_not_dearer(cli, tmp_path):
+    chosen = suite.load("models-serve")
+    names = ("tnl-7b", "tnl-15b")
+    rows = [row_of(one) for one in chosen.cases("cuda") if one.model in names and one.pass_name == "prefill"]
+    folder = write(tmp_path / "rows", rows, suite=chosen.as_dict())
+    _, stdout, _ = cli("check", "constancy", folder)
+    assert "(3 pass)" in stdout
+    dearer = [
+        dataclasses.replace(row, times_ms=tuple(1.3 * time_ms for time_ms in row.times_ms))
+        if row.case.seq_len == 16384
+        else row
+        for row in rows
+    ]
+    folder = write(tmp_path / "dearer", dearer, suite=chosen.as_dict())
+    assert cli("check", "constancy", folder)[0] == 1
+
+
 def test_a_step_is_predicted_near_what_a_card_takes():
     """TransNormerLLM of 1B on an H100: 30,000 to 70,000 tokens a second with block checkpointing."""
     case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
