@@ -53,6 +53,8 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
 """Fields that change a block, and the values that ours has; null counts as absent, as all fields do here."""
 MOST = 1 << 40
 """Beyond any number of a model."""
+MOST_LAYERS = 10_000
+"""Each is an object here, so that a slip of the pen would take all memory."""
 LEFT_OUT = {"qwen2": "biases of q, k and v", "qwen3": "norms of q and k"}
 """What a family's block has and ours has not: below 0.1 % of the parameters and of the work."""
 
@@ -93,13 +95,14 @@ class _Fields:
         given = f"{field} is {json.dumps(self.config[field])}" if field in self.config else f"no {field}"
         return UsageError(f"{self.path}: {given}{note}; of {self.kind} only {allowed} can be measured")
 
-    def number(self, *names: str, default: int | None = None) -> int:
-        """The first that is there; UsageError where none is, or it is no whole number from 1 to `MOST`."""
+    def number(self, *names: str, default: int | None = None, most: int = MOST) -> int:
+        """The first that is there; UsageError where none is, or it is no whole number from 1 to `most`."""
         for name in names:
             if self.config.get(name) is not None:
                 value = self.config[name]
-                if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
-                    raise UsageError(f"{self.path}: {name} is {value!r}; it must be whole, from 1 to 2^40")
+                if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                    end = "2^40" if most == MOST else f"{most:,}"
+                    raise UsageError(f"{self.path}: {name} is {value!r}; it must be whole, from 1 to {end}")
                 return value
         if default is None:
             raise UsageError(f"{self.path} has no {' or '.join(names)}")
@@ -130,7 +133,7 @@ class _Fields:
         without = LEFT_OUT.get(self.kind)
         return {
             "name": self.name,
-            "layers": self.number("num_hidden_layers", "n_layer", "decoder_layers"),
+            "layers": self.number("num_hidden_layers", "n_layer", "decoder_layers", most=MOST_LAYERS),
             "width": self.number("hidden_size", "d_model", "decoder_embed_dim"),
             "vocab": self.number("vocab_size"),
             "tied": self.truth("tie_word_embeddings", default=self.kind in ("mamba", "transnormer")),

@@ -196,6 +196,7 @@ def test_a_field_that_a_block_can_follow_changes_the_model(tmp_path, config, cha
         (LLAMA3_1B, {"rope_theta": float("inf")}, "rope_theta is inf"),
         (LLAMA3_1B, {"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; it must be true or false"),
         (LLAMA3_1B, {"vocab_size": 10**400}, "it must be whole, from 1 to 2"),
+        (LLAMA3_1B, {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; .* from 1 to 10,000"),
         (GLA, {"expand_k": "a"}, "expand_k is 'a'; it must be a number above 0"),
         (GLA, {"expand_k": 0}, "expand_k is 0; it must be a number above 0"),
         (GLA, {"expand_k": 0.3}, "width 614 cannot be split into 4 heads"),
