@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -63,6 +64,18 @@ def test_lengths_and_batches_share_the_check_of_the_whole_model(monkeypatch):
         ("none", False), ("block", False), ("none", True)
     ]  # fmt: skip
     assert found[0].errors["weights"] == found[1].errors["weights"]
+
+
+def test_sizes_that_are_the_same_in_little_share_its_check(monkeypatch):
+    """TransNormerLLM of 3B does not scale its embeddings, so in little it is another model."""
+    asked = []
+    monkeypatch.setattr(model_check, "_tiny_errors", lambda case, *_: asked.append(case.model) or {})
+    sizes = [f"{family}-{size}" for size in ("385m", "1b", "3b") for family in ("tnl", "llama")]
+    for body, name in itertools.product(("native", "common"), sizes):
+        model = models.load(name)
+        case = models.fields_of(name, f"{model.mechanism}_eager", model.mechanism, body, "", "cpu")
+        model_check._of_whole(case, models.of_case(case), "cpu")
+    assert asked == ["tnl-385m", "llama-385m", "tnl-3b", "tnl-385m", "llama-385m"]
 
 
 @pytest.mark.parametrize("pass_name", MODEL_PASSES)
