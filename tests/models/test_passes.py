@@ -362,7 +362,7 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
     ]
     assert set.union(*parts) == whole
     assert sum(map(len, parts)) == len(whole)
-    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["16k"]}, "cuda").cases("cuda")
+    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["64k"]}, "cuda").cases("cuda")
     assert {case.backend for case in short} == {
         "lightning_triton",
         "lightning_fla_chunk",
