@@ -39,6 +39,8 @@ START_UP_S = {"cuda": 15.0, "cpu": 4.0}
 """Before the first case of a backend: its process, its packages, its kernels' compilation."""
 CASE_S = 1.0
 """What a case takes apart from start-up and samples."""
+MODEL_CASE_S = 3.0
+"""What a case of a model takes beside its calls: mixers verified at their shape, weights for each round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,9 @@ class Plan:
         calls_s = check_calls(case, call_s, self.stopping) * call_s
         if alike or rests:
             return max(statistics.median(alike or rests.values()), calls_s)
-        return max(CASE_S, calls_s) + self._compiling_s(case)
+        if case.model:
+            return MODEL_CASE_S + calls_s + self._compiling_s(case)
+        return max(CASE_S, calls_s)
 
     def _compiling_s(self, case: Case) -> float:
         """What torch.compile takes; nothing where the backend's process has compiled this already."""
