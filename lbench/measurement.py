@@ -52,6 +52,8 @@ class Process:
     compilations: Compilations = field(default_factory=Compilations)
     prepared: set[str] = field(default_factory=set)
     """Keys of the cases that have been called in it."""
+    varying: set[tuple[str, str]] = field(default_factory=set)
+    """Mixers whose training steps were seen to give other bits when made again."""
     segments: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of long cases by key: what their calls left in the allocator's cache; rounds begin with it."""
     _telemetry: dict[str, Telemetry] = field(default_factory=dict)

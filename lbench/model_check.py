@@ -35,8 +35,9 @@ FEW_ULPS = 8.0
 
 _found: dict[str, Verification] = {}
 """Checks of mixers by the key of their case: settings of a model share them."""
-_whole: dict[str, dict[str, tuple[Error, Error]]] = {}
-"""Checks of whole models at tiny size by the key of the case at that size: lengths and batches share them."""
+_whole: dict[tuple[object, ...], dict[str, tuple[Error, Error]]] = {}
+"""Checks of whole models by what they are in little, mixer, pass and setting: lengths, batches and most sizes
+share them."""
 
 
 def check(case: Case, device: str) -> Verification:
@@ -80,12 +81,14 @@ def _of_mixer(case: Case, device: str) -> Verification:
 
 
 def _of_whole(case: Case, model: Model, device: str) -> dict[str, tuple[Error, Error]]:
-    little = dataclasses.replace(
-        case, batch=BATCH, seq_len=LENGTH, prefill_chunk=0, chunk=CHUNK if case.chunk else 0
+    key = (
+        repr(dataclasses.replace(tiny(model), name="", source="", max_length=0)),
+        *(case.backend, case.attention, case.mechanism, case.pass_name, case.dtype, case.decay, case.seed),
+        *(case.checkpoint, bool(case.chunk), case.compile, device),
     )
-    if little.key not in _whole:
-        _whole[little.key] = _tiny_errors(case, model, device)
-    return _whole[little.key]
+    if key not in _whole:
+        _whole[key] = _tiny_errors(case, model, device)
+    return _whole[key]
 
 
 def _keep_worst(

@@ -94,10 +94,14 @@ class _Calls:
         watched = self.stopping.is_long(self.outcome["first_call_s"]) and not slows_calls(self.device)
         digest, call_s = self._ledger(watched)
         deterministic = digest == first
-        if not deterministic or not self.metered:
+        mixers = (self.work.case.backend, self.work.case.attention)
+        untold = not deterministic and mixers not in self.process.varying
+        if untold or not self.metered:
             # The first call may differ by right, where autotuning chose another kernel meanwhile.
             later, call_s = self._step(watched=not self.metered and self.stopping.is_long(call_s))
             deterministic = later == digest
+            if not deterministic:
+                self.process.varying.add(mixers)
         self.outcome["deterministic"] = deterministic
         return call_s
 

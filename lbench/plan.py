@@ -32,11 +32,15 @@ MEMORY_GUESS = 2.0
 MODEL_GUESS = 1.0
 """Of models both are told by their parts."""
 COMPILED_S = 40.0
-"""torch.compile around the blocks of a model, the first time a process meets them at so many tokens."""
+"""torch.compile around the blocks of a model, the first time a sweep meets them at so many tokens."""
+FOUND_S = 10.0
+"""The same in another backend's process: what the first one compiled is found on the disk."""
 START_UP_S = {"cuda": 15.0, "cpu": 4.0}
 """Before the first case of a backend: its process, its packages, its kernels' compilation."""
 CASE_S = 1.0
 """What a case takes apart from start-up and samples."""
+MODEL_CASE_S = 3.0
+"""What a case of a model takes beside its calls: mixers verified at their shape, weights for each round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class Plan:
         self._started_s: float | None = None
         self._promised: dict[str, float] = {}
         self._met: set[str] = set()
-        self._compiled: set[tuple[object, ...]] = set()
+        self._compiled: set[tuple[str, tuple[object, ...]]] = set()
 
     def predict(self, case: Case, rows: Iterable[Row]) -> Prediction:
         """What `case` will take, given the rows there are."""
@@ -108,7 +112,8 @@ class Plan:
 
     def _let_in(self, case: Case) -> None:
         self._met.add(case.backend)
-        self._compiled.add(_compiled_for(case))
+        if case.compile == "on":
+            self._compiled.add((case.backend, _compiled_for(case)))
 
     def landed(self, case: Case) -> None:
         """The case has its row: the clock has what it took, so nothing is set aside for it any more."""
@@ -135,11 +140,19 @@ class Plan:
         if (seconds := continued(later, case, work)) is not None:
             return seconds
         alike = [rests[row.case.key] for row in timed if row.case.backend == case.backend]
-        calls_s = check_calls(call_s, self.stopping) * call_s
+        calls_s = check_calls(case, call_s, self.stopping) * call_s
         if alike or rests:
             return max(statistics.median(alike or rests.values()), calls_s)
-        new = case.compile == "on" and _compiled_for(case) not in self._compiled
-        return max(CASE_S, calls_s) + COMPILED_S * new
+        if case.model:
+            return MODEL_CASE_S + calls_s + self._compiling_s(case)
+        return max(CASE_S, calls_s)
+
+    def _compiling_s(self, case: Case) -> float:
+        """What torch.compile takes; nothing where the backend's process has compiled this already."""
+        blocks = _compiled_for(case)
+        if case.compile != "on" or (case.backend, blocks) in self._compiled:
+            return 0.0
+        return FOUND_S if any(known == blocks for _, known in self._compiled) else COMPILED_S
 
     def _rest_of(self, row: Row) -> float:
         if row.spent:
@@ -179,8 +192,8 @@ def _ratio(case: Case, rows: list[Row], over: Callable[[Row], float], guess: flo
 
 
 def _compiled_for(case: Case) -> tuple[object, ...]:
-    """What a process compiles a model's blocks for: at any length a step's tokens are one row."""
-    return case.backend, case.model, case.body, case.pass_name, case.dtype, case.tokens
+    """What a model's blocks are compiled for, whoever mixes: at any length a step's tokens are one row."""
+    return case.mechanism, case.model, case.body, case.pass_name, case.dtype, case.tokens
 
 
 def _guess(case: Case, of_mixers: float) -> float:

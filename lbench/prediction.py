@@ -17,6 +17,8 @@ CHECK_CALLS = 4
 """Calls apart from warm-up and samples: the first, the ledger's, the verified one, the attested one."""
 LONG_CHECK_CALLS = 3
 """Of long calls the verified one is attested too."""
+LONG_STEP_CALLS = 2
+"""Of long training steps on a GPU the ledger's is compared with the first, and attested."""
 STEEPEST = 2.2
 """No mechanism here grows faster than quadratically; a noisy pair of short lengths must not say so."""
 
@@ -64,13 +66,15 @@ def predicted_wall_s(case: Case, series: list[Row], stopping: Stopping) -> float
     verify_s = continued(verified, case, work) if len(verified) > 1 else sum(s for _, s in verified)
     if call_ms is None:
         return None
-    calls = stopping.calls(call_ms * 1e-3) + check_calls(call_ms * 1e-3, stopping)
+    calls = stopping.calls(call_ms * 1e-3) + check_calls(case, call_ms * 1e-3, stopping)
     return calls * call_ms * 1e-3 + (verify_s or 0.0)
 
 
-def check_calls(call_s: float, stopping: Stopping) -> int:
+def check_calls(case: Case, call_s: float, stopping: Stopping) -> int:
     """Calls of a case apart from warm-up and samples, where one takes so long."""
-    return LONG_CHECK_CALLS if stopping.is_long(call_s) else CHECK_CALLS
+    if not stopping.is_long(call_s):
+        return CHECK_CALLS
+    return LONG_STEP_CALLS if (case.pass_name, case.device) == ("train", "cuda") else LONG_CHECK_CALLS
 
 
 def _related(shorter: Case, case: Case) -> bool:

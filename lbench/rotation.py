@@ -12,7 +12,7 @@ from typing import Any
 from lbench import doubts, energy
 from lbench.case import Case
 from lbench.doubts import Doubt
-from lbench.models.classes import size
+from lbench.models.classes import size, size_number
 from lbench.protocol import Protocol
 from lbench.ratios import noise_of, paired, percent, round_medians
 from lbench.row import Row
@@ -22,16 +22,19 @@ GIVEN_ON = ("call_s", "enqueue_s", "spent")
 
 
 def groups(cases: Iterable[Case]) -> list[list[Case]]:
-    """Cases by pass and shape, whatever their mechanism and backend, in the order of tokens and length."""
+    """Cases by pass and shape, whatever their mechanism and backend, in the order of tokens and length.
+
+    Small models come before large ones: where a budget ends, whole sizes are there.
+    """
     found: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         shape: tuple[Any, ...] = (case.heads, case.head_dim, case.head_dim_v, case.inputs)
         if case.model:  # those of one size are compared whatever their heads
             shape = (size(case.model),)
         shape = (*shape, case.dtype, case.seed)
-        key = (case.pass_name, case.batch * case.seq_len, case.seq_len, *shape, case.device)
-        found.setdefault(key, []).append(case)
-    return [found[key] for key in sorted(found, key=lambda key: key[:3])]
+        order = (case.pass_name, size_number(case.model), case.batch * case.seq_len, case.seq_len)
+        found.setdefault((*order, *shape, case.device), []).append(case)
+    return [found[key] for key in sorted(found, key=lambda key: key[:4])]
 
 
 @dataclass(kw_only=True, eq=False)

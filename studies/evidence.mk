@@ -13,7 +13,7 @@ STUDY = $(PYTHON) $(dir $(lastword $(MAKEFILE_LIST)))
 GO_ON = --resume $(MORE)
 WITHIN = $(addprefix --budget ,$(BUDGET))
 
-SUITES = headline lightning decode models-train models-fast models-serve models-common
+SUITES = headline lightning decode models-train models-train-more models-fast models-serve models-common
 CLAIMS = la2-table1 authors-kernels tfla-h100
 STUDIES = timing faulty mutants planted sanitizer
 PROFILED = b1,t131072,h16,d128,bf16,cuda

@@ -69,6 +69,12 @@ PURPOSES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test saw is forgotten."""
+    monkeypatch.setattr(worker, "_process", Process())
+
+
 @pytest.fixture
 def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that shows kernels, weighs what it does, and watches memory at no cost."""
@@ -206,6 +212,13 @@ def test_a_step_that_does_not_repeat_is_made_once_more(run, on_a_gpu, function) 
     assert calls == Counter(first=1, memory=1, again=1, round=SAMPLES)
     assert (row.verdict, row.deterministic) == ("ok", False)
     assert "not deterministic" in row.doubts
+
+
+def test_of_a_mixer_whose_steps_do_not_repeat_none_is_made_once_more_again(run, on_a_gpu, function) -> None:
+    """That its bits change is known by then."""
+    rows, calls = run({**MODEL, "pass": "train", "seq": "32,64", **function("noisy")})
+    assert [row.deterministic for row in rows] == [False, False]
+    assert calls == Counter(first=2, memory=2, again=1, round=2 * SAMPLES)
 
 
 def test_a_later_call_that_is_wrong_is_found(run, on_a_gpu, function) -> None:

@@ -28,6 +28,8 @@ from lbench.results import Writer, content_id
 Cli = Callable[..., tuple[int, str, str]]
 EXCERPT = Path(__file__).parent / "gates" / "h100"
 OF_KERNELS = ("authors-kernels", "tfla-h100")
+TABLE = ("models-train", "models-train-more")
+"""The suites that measure la2-table1 again."""
 
 
 def measured(case: Case, time_ms: float) -> Measured:
@@ -155,7 +157,7 @@ def test_a_row_that_differs_in_anything_is_no_answer(field: dict[str, Any]) -> N
 def test_rows_of_models_answer_a_table_of_models() -> None:
     """Those of the suites that measure it again: batch and settings are open, all rows in one setting."""
     claim = claims.load("la2-table1")
-    rows = [Measured(row=row, run={}, machine="M") for row in rows_of("models-train", "models-fast")]
+    rows = [Measured(row=row, run={}, machine="M") for row in rows_of(*TABLE, "models-fast")]
     told = tell(claim, rows)
     assert told.setting == "checkpoint block, compile on"
     for line, pass_name, length, value in numbers(claim):
@@ -214,7 +216,7 @@ def test_machines_are_not_mixed(tmp_path: Path, order: int) -> None:
 def test_a_faster_setting_at_some_lengths_bends_no_line() -> None:
     """Without checkpoints a step is faster, and fits at short lengths alone: no growth with length."""
     claim = claims.load("la2-table1")
-    block = [row for row in rows_of("models-train") if row.case.model == "tnl-1b"]
+    block = [row for row in rows_of(*TABLE) if row.case.model == "tnl-1b"]
     plain = [
         dataclasses.replace(
             row,
@@ -234,7 +236,7 @@ def test_a_rerun_of_a_table_of_models_is_of_its_settings() -> None:
     """Its cases are those of the suite that measures the table again: they answer it in one setting."""
     claim = claims.load("la2-table1")
     cases = suite_of(claim).cases("cuda")
-    kept = {row.case.key for row in rows_of("models-train")}
+    kept = {row.case.key for row in rows_of(*TABLE)}
     assert {case.key for case in cases if case.seq_len <= 65536 and case.model != "tnl-3b"} <= kept
     assert {case.tokens for case in cases if case.model == "llama-3b"} == {65536, 81920, 94208}
     assert {(case.checkpoint, case.compile) for case in cases} == {("block", "on")}
@@ -243,7 +245,7 @@ def test_a_rerun_of_a_table_of_models_is_of_its_settings() -> None:
 @pytest.mark.parametrize("field", [{"body": "common"}, {"dtype": "fp16"}, {"model": "tnl-3b"}])
 def test_a_model_that_differs_is_no_answer(field: dict[str, Any]) -> None:
     claim = claims.load("la2-table1")
-    (row,) = (one for one in rows_of("models-train") if "authors,train,b8,t16384,h16" in one.case.key)
+    (row,) = (one for one in rows_of(*TABLE) if "authors,train,b8,t16384,h16" in one.case.key)
     line = claim.line("la2-1b")
     for fields, count in (({}, 1), (field, 0)):
         made = dataclasses.replace(row, case=dataclasses.replace(row.case, **fields))

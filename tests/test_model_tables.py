@@ -29,7 +29,7 @@ Cli = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the commands of a plan leave them once merged: each case once, in no order."""
-    kept = rows_of("models-train", "models-fast", "models-serve")
+    kept = rows_of("models-train", "models-train-more", "models-fast", "models-serve")
     return write(tmp_path_factory.mktemp("models") / "rows", kept[1::2] + kept[::2])
 
 

@@ -12,7 +12,7 @@ from rows import make_row
 from lbench import models
 from lbench.durations import format_duration, parse_duration
 from lbench.errors import UsageError
-from lbench.plan import COMPILED_S, START_UP_S, Plan
+from lbench.plan import COMPILED_S, FOUND_S, MODEL_CASE_S, START_UP_S, Plan
 from lbench.protocol import Stopping
 
 STOPPING = Stopping(budget_s=1.0)
@@ -79,14 +79,19 @@ def test_longer_is_never_predicted_to_take_less(power: int, known: int) -> None:
     assert shorter.memory_bytes <= longer.memory_bytes
 
 
-def test_a_long_call_is_predicted_to_be_made_for_its_samples_and_three_times_beside() -> None:
+@pytest.mark.parametrize(("pass_name", "times"), [("train", 2), ("prefill", 3)])
+def test_a_long_call_is_predicted_to_be_made_for_its_samples_and_its_checks(
+    pass_name: str, times: int
+) -> None:
+    """Twice where the memory pass of a training step is all that its first one is compared with."""
     case = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
-    case = dataclasses.replace(case, seq_len=65536, batch=2)
-    for long_s, beside in ((100.0, 4 + Stopping().slow_rounds), (1.0, 3)):
+    tokens = {"train": 65536, "prefill": 131072}[pass_name]
+    case = dataclasses.replace(case, pass_name=pass_name, seq_len=tokens, batch=2)
+    for long_s, beside in ((100.0, 4 + Stopping().slow_rounds), (1.0, times)):
         stopping = Stopping(long_s=long_s)
         prediction = Plan(stopping, 3000.0).predict(case, [])
         assert 1.0 < prediction.call_s < stopping.very_slow_s
-        calls = (prediction.wall_s - START_UP_S["cuda"]) / prediction.call_s
+        calls = (prediction.wall_s - START_UP_S["cuda"] - MODEL_CASE_S) / prediction.call_s
         assert calls == pytest.approx(stopping.slow_least + beside)
 
 
@@ -106,6 +111,22 @@ def test_compilation_is_predicted_once_a_backend_and_step() -> None:
     assert before - plan.predict(other, []).wall_s == pytest.approx(COMPILED_S + START_UP_S["cuda"])
     longer = dataclasses.replace(other, batch=64)
     assert plan.predict(longer, []).wall_s > COMPILED_S
+
+
+def test_what_one_backend_compiled_another_is_predicted_to_find_on_the_disk() -> None:
+    """Blocks of one model are the same code around any mixer of a mechanism, another model's are not."""
+    ours = dataclasses.replace(
+        models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda"), compile="on"
+    )
+    theirs, off = (
+        dataclasses.replace(ours, backend="lightning_authors", compile=how) for how in ("on", "off")
+    )
+    other = dataclasses.replace(theirs, model="tnl-3b")
+    for let_in, found in ((ours, True), (off, False), (other, False)):
+        plan = plan_of()
+        plan.reason_to_skip(let_in, [])
+        spent = [plan.predict(case, []).wall_s for case in (theirs, off)]
+        assert spent[0] - spent[1] == pytest.approx(FOUND_S if found else COMPILED_S)
 
 
 def test_without_a_budget_everything_fits() -> None:

@@ -46,7 +46,7 @@ def test_a_power_law_is_continued(exponent: float) -> None:
     rows = series(exponent)
     wall_s = predicted_wall_s(case_at(65536), rows, STOPPING)
     call_s = 0.1 * 64**exponent * 1.0045  # the median of a row's samples
-    calls = STOPPING.calls(call_s) + check_calls(call_s, STOPPING)
+    calls = STOPPING.calls(call_s) + check_calls(case_at(65536), call_s, STOPPING)
     assert wall_s == pytest.approx(calls * call_s + 0.1, rel=1e-6)
 
 

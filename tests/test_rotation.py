@@ -39,6 +39,15 @@ def test_a_group_is_one_length_and_pass_of_all_backends_and_decays() -> None:
     assert sorted(one.key for group in groups for one in group) == sorted(one.key for one in cases)
 
 
+def test_small_models_come_before_large_ones_and_short_lengths_before_long_ones() -> None:
+    """So that a budget leaves out the largest, not the longest of all."""
+    order = [("tnl-tiny", 8, 4), ("tnl-385m", 1, 2048), ("tnl-1b", 2, 1024), ("llama-1b", 1, 4096)]
+    order += [("mamba-1.4b", 2, 64), ("tnl-15b", 1, 16)]
+    cases = [case("a", length, pass_name="train", model=name, batch=batch) for name, batch, length in order]
+    told = [(one.model, one.batch, one.seq_len) for (one,) in rotation.groups(cases[::-1])]
+    assert told == order
+
+
 @pytest.mark.parametrize("count", range(1, 8))
 def test_over_as_many_rounds_as_members_everyone_stands_everywhere(count: int) -> None:
     members = [member(f"m{index}") for index in range(count)]

@@ -18,6 +18,7 @@ RULE = (
     "time (bytes) a token ~ length^alpha from raw samples; pass: the 95 % interval inside the limits, fail: "
     "outside, else undecided; a length counts at batch 1 from a memory floor of fills_ms on"
 )
+FILLING = ", before the card is full"
 BROKEN = frozenset({"wrong", "out_of_memory", "timeout", "crashed", "failed"})
 LEAST_LENGTHS = 3
 """Two lengths can fail; to pass, a line needs a point to be tested on."""
@@ -57,17 +58,19 @@ def judge(series: Series, runs: Mapping[str, dict[str, Any]], limits: Limits) ->
         format_length(row.case.seq_len): METRICS["floor_share"].value(row, runs.get(row.run, {}))
         for row in used
     }
-    if len(used) < len(timed):
-        judged += _growth(timed, limits)
+    # A model's weights, read or kept, weigh less on a token the more there are.
+    shared = series.held == "batch 1" and bool(series.rows[0].case.model)
+    if shared or len(used) < len(timed):
+        judged += _growth(timed, limits, FILLING if len(used) < len(timed) else "")
     if time is not None:
         # Over a short span of lengths a token that grows cheaper is the card still filling up.
         falling = bool(too_few) and series.held == "batch 1" and time.alpha.high < 0
-        judged += [] if falling else _fit("time", time, limits)
+        judged += [] if falling else _fit("time", time, limits, shared)
     elif len(used) > 1:
         judged.append(("undecided", "a length has a single sample; measure it again"))
     judged += _floor(series, shares, len(full) == len(timed) or used is full, limits)
     if memory is not None:
-        judged += _fit("memory", memory, limits)
+        judged += _fit("memory", memory, limits, shared)
     said = {outcome for outcome, _ in judged}
     outcome: Outcome = "fail" if "fail" in said else "undecided" if "undecided" in said else "pass"
     reasons = [reason for said, reason in judged if said == outcome]
@@ -109,7 +112,7 @@ def _lengths(
     return [("undecided", said)]
 
 
-def _growth(timed: Sequence[Row], limits: Limits) -> list[Judged]:
+def _growth(timed: Sequence[Row], limits: Limits, when: str) -> list[Judged]:
     """What an empty card cannot excuse: filling it up makes a token cheaper, never dearer."""
     if len(timed) < 2:
         return []
@@ -117,14 +120,17 @@ def _growth(timed: Sequence[Row], limits: Limits) -> list[Judged]:
     return [
         (
             "fail",
-            f"{what} a token grows to {fit.growth} times that of a shorter length, before the card is full",
+            f"{what} a token grows to {fit.growth} times that of a shorter length{when}",
         )
         for what, fit in fits.items()
         if fit is not None and fit.growth.low > limits.worst_over_best
     ]
 
 
-def _fit(what: str, fit: Fit, limits: Limits) -> list[Judged]:
+def _fit(what: str, fit: Fit, limits: Limits, shared: bool) -> list[Judged]:
+    """Whether a token costs the same at any length; less, where what it costs is `shared` by all."""
+    if shared and fit.alpha.high < 0:
+        return [("pass", f"{what}: alpha {fit.alpha}, falling as more tokens share the weights")]
     ratio = fit.worst_over_best
     alpha = fit.alpha
     return [

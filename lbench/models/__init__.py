@@ -6,6 +6,7 @@ Sizes are data (`sizes.toml`); a HuggingFace config.json gives one too.
 from __future__ import annotations
 
 import functools
+import os
 import tomllib
 from importlib import resources
 from typing import Any
@@ -64,6 +65,9 @@ def _load(name: str) -> Model:
 
         return from_config(configurations.find(name), name)
     if name not in _sizes():
+        if os.path.isdir(name):
+            inside = os.path.join(name, "config.json")
+            raise UsageError(f"model {name!r} is a folder; give its config.json, --model {inside}")
         raise unknown("model", name, names())
     return Model(name=name, **_sizes()[name])
 

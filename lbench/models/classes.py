@@ -18,14 +18,13 @@ def named(text: str) -> tuple[str, ...]:
 
     UsageError for an unknown name, and where no model has that size.
     """
-    size = re.fullmatch(r"(\d+(?:\.\d+)?)([mb])", text.strip().lower())
-    if not size:
+    wanted = _number(text)
+    if wanted is None:
         if ".json" not in text and text not in models.names():
             raise UsageError(
                 f"{str(unknown('model', text, models.names())).rstrip('?')}; a size is written 1b, 385m"
             )
         return (models.load(text).name,)
-    wanted = float(size[1]) * UNITS[size[2]]
     counts = {name: models.load(name).parameters for name in models.names()}
     found = [name for name, count in counts.items() if wanted / WITHIN <= count <= wanted * WITHIN]
     if not found:
@@ -33,6 +32,12 @@ def named(text: str) -> tuple[str, ...]:
         told = ", ".join(f"{name} has {size_text(counts[name])}" for name in near)
         raise UsageError(f"no model has about {text} parameters; the nearest: {told or 'none'}")
     return tuple(sorted(found, key=lambda name: counts[name]))
+
+
+def _number(text: str) -> float | None:
+    """Parameters that `1b` or `385m` says; None where it says no size."""
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)([mb])", text.strip().lower())
+    return float(size[1]) * UNITS[size[2]] if size else None
 
 
 def size_text(parameters: float) -> str:
@@ -48,3 +53,8 @@ def family(name: str) -> str:
 def size(name: str) -> str:
     """What models of several families share: `1b` of `tnl-1b`; one from a file shares its size with none."""
     return name if ".json" in name else name.rpartition("-")[2]
+
+
+def size_number(name: str) -> float:
+    """The parameters that a model is named by; 0 where its name says none."""
+    return _number(size(name)) or 0.0

@@ -24,7 +24,12 @@ FAMILIES = {
 }
 """`model_type` -> mechanism of its mixer."""
 _SILU = ("silu", "swish")
-_SOFTMAX = {"hidden_act": _SILU, "attention_bias": (False,), "mlp_bias": (False,)}
+_SOFTMAX = {
+    "hidden_act": _SILU,
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "partial_rotary_factor": (1,),
+}
 _FLA: dict[str, tuple[Any, ...]] = {
     "hidden_act": _SILU,
     "attn": (),
@@ -48,6 +53,8 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
 """Fields that change a block, and the values that ours has; null counts as absent, as all fields do here."""
 MOST = 1 << 40
 """Beyond any number of a model."""
+MOST_LAYERS = 10_000
+"""Each is an object here, so that a slip of the pen would take all memory."""
 LEFT_OUT = {"qwen2": "biases of q, k and v", "qwen3": "norms of q and k"}
 """What a family's block has and ours has not: below 0.1 % of the parameters and of the work."""
 
@@ -88,21 +95,24 @@ class _Fields:
         given = f"{field} is {json.dumps(self.config[field])}" if field in self.config else f"no {field}"
         return UsageError(f"{self.path}: {given}{note}; of {self.kind} only {allowed} can be measured")
 
-    def number(self, *names: str, default: int | None = None) -> int:
-        """The first that is there; UsageError where none is, or it is no whole number from 1 to `MOST`."""
+    def number(self, *names: str, default: int | None = None, most: int = MOST) -> int:
+        """The first that is there; UsageError where none is, or it is no whole number from 1 to `most`."""
         for name in names:
             if self.config.get(name) is not None:
                 value = self.config[name]
-                if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
-                    raise UsageError(f"{self.path}: {name} is {value!r}; it must be whole, from 1 to 2^40")
+                if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                    end = "2^40" if most == MOST else f"{most:,}"
+                    raise UsageError(f"{self.path}: {name} is {value!r}; it must be whole, from 1 to {end}")
                 return value
         if default is None:
             raise UsageError(f"{self.path} has no {' or '.join(names)}")
         return default
 
-    def real(self, name: str, default: float) -> float:
-        """UsageError where it is no number above 0, to `MOST`."""
-        value = self.config.get(name)
+    def real(self, name: str, default: float, within: str = "") -> float:
+        """UsageError where it is no number above 0, to `MOST`. Newer files have it `within` another field."""
+        inner = self.config.get(within)
+        value = inner.get(name) if isinstance(inner, dict) else None
+        value = self.config.get(name) if value is None else value
         if value is None:
             return default
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -123,7 +133,7 @@ class _Fields:
         without = LEFT_OUT.get(self.kind)
         return {
             "name": self.name,
-            "layers": self.number("num_hidden_layers", "n_layer", "decoder_layers"),
+            "layers": self.number("num_hidden_layers", "n_layer", "decoder_layers", most=MOST_LAYERS),
             "width": self.number("hidden_size", "d_model", "decoder_embed_dim"),
             "vocab": self.number("vocab_size"),
             "tied": self.truth("tie_word_embeddings", default=self.kind in ("mamba", "transnormer")),
@@ -166,7 +176,7 @@ def _llama(fields: _Fields, mechanism: str) -> Model:
         head_dim=fields.turned(fields.head_dim(heads)),
         mlp_width=fields.number("intermediate_size"),
         rotary="rope",
-        rope_base=fields.real("rope_theta", 10_000.0),
+        rope_base=fields.real("rope_theta", 10_000.0, within="rope_parameters"),
         max_length=max_length,
         **fields.shared,
     )
@@ -178,6 +188,8 @@ def _transnormer(fields: _Fields, mechanism: str) -> Model:
     turning = fields.config.get("linear_use_lrpe_list")
     if turning and turning != [1, *[0] * (shared["layers"] - 1)]:
         raise fields.refused("linear_use_lrpe_list", "LRPE in the first layer")
+    # TransNormerLLM3 alone has a narrow gate, and v goes through the activation too.
+    rank = fields.number("gate_dim") if fields.config.get("gate_dim") is not None else 0
     return Model(
         mechanism=mechanism,
         heads=heads,
@@ -186,11 +198,12 @@ def _transnormer(fields: _Fields, mechanism: str) -> Model:
         mlp_width=fields.number("glu_dim", "intermediate_size"),
         norm_weight=False,
         embed_scale=not fields.truth("no_scale_embedding", default=False),
-        gate="linear",
+        gate="sigmoid" if rank else "linear",
+        gate_rank=rank,
         out_norm="full",
         rotary="lrpe",
         rotary_layers=1,
-        activations={"q": "silu", "k": "silu"},
+        activations=dict.fromkeys("qkv" if rank else "qk", "silu"),
         **shared,
     )
 

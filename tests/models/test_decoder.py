@@ -23,9 +23,10 @@ from lbench.models.workload import drawn_tokens, empty_held, prefill_of
 
 TOLERANCE = 2e-5
 """Largest difference of logits over their RMS in fp32: pieces sum in another order than the whole."""
-STEPS, LENGTH = 120, 48
-LEARNED = 2.7
-"""Loss that all come below; the text's letters alone, without what is before them, have an entropy of 3.0."""
+STEPS, LENGTH = 240, 48
+LEARNED = (1.4, 2.5)
+"""Losses that all end between; the text's letters alone, without what is before them, have an entropy of 3.0,
+and whoever sees the next one comes to nearly nothing."""
 ids = [f"{name}-{body}-{mechanism}" for name, body, mechanism in BODIES]
 
 
@@ -105,7 +106,7 @@ def test_checkpoints_and_chunks_change_no_gradient(name, body, mechanism):
 
 
 @pytest.mark.parametrize(("name", "body", "mechanism"), LEARNING)
-def test_a_few_hundred_steps_on_a_real_text_bring_the_loss_down(name, body, mechanism):
+def test_a_few_hundred_steps_on_a_real_text_bring_the_loss_down_alike(name, body, mechanism):
     text = torch.tensor(list((Path(__file__).parent / "genesis.txt").read_bytes()))
     case = case_of(name, body, mechanism, batch=4)
     decoder = decoder_of(case)
@@ -122,7 +123,7 @@ def test_a_few_hundred_steps_on_a_real_text_bring_the_loss_down(name, body, mech
         optimizer.step(torch.autograd.grad(loss, leaves))
         losses.append(float(loss.detach()))
     assert abs(losses[0] - math.log(256)) < 0.1
-    assert sum(losses[-10:]) / 10 < LEARNED, losses[::20]
+    assert LEARNED[0] < sum(losses[-20:]) / 20 < LEARNED[1], losses[::20]
 
 
 def test_the_cross_entropy_is_torchs_own_whatever_its_pieces(monkeypatch):

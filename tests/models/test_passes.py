@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from models.scripted import row_of, write
 from models.tiny import NATIVE, case_of
 
-from lbench import model_check, models, results, suite
+from lbench import model_check, models, results, rotation, suite
 from lbench.case import MODEL_PASSES, Case
 from lbench.cli import list_models
 from lbench.errors import UsageError
@@ -63,6 +64,18 @@ def test_lengths_and_batches_share_the_check_of_the_whole_model(monkeypatch):
         ("none", False), ("block", False), ("none", True)
     ]  # fmt: skip
     assert found[0].errors["weights"] == found[1].errors["weights"]
+
+
+def test_sizes_that_are_the_same_in_little_share_its_check(monkeypatch):
+    """TransNormerLLM of 3B does not scale its embeddings, so in little it is another model."""
+    asked = []
+    monkeypatch.setattr(model_check, "_tiny_errors", lambda case, *_: asked.append(case.model) or {})
+    sizes = [f"{family}-{size}" for size in ("385m", "1b", "3b") for family in ("tnl", "llama")]
+    for body, name in itertools.product(("native", "common"), sizes):
+        model = models.load(name)
+        case = models.fields_of(name, f"{model.mechanism}_eager", model.mechanism, body, "", "cpu")
+        model_check._of_whole(case, models.of_case(case), "cpu")
+    assert asked == ["tnl-385m", "llama-385m", "tnl-3b", "tnl-385m", "llama-385m"]
 
 
 @pytest.mark.parametrize("pass_name", MODEL_PASSES)
@@ -206,6 +219,7 @@ def test_a_sweep_over_models_ends_with_rows_and_tables(cli, tmp_path):
         (("--model", "tnl-1b", "--attention", "sdpa_flash"), "no softmax layers"),
         (("--model", "tnl-1b", "--checkpoint", "all"), "unknown checkpoint"),
         (("--model", "./nothing/config.json"), "cannot be read"),
+        (("--model", "."), "'.' is a folder; give its config.json, --model ./config.json"),
         (("--pass", "train"), "name them with --model"),
         (("--checkpoint", "block"), "name them with --model"),
     ],
@@ -275,6 +289,7 @@ def test_keys_of_models_name_the_case_again():
 def test_the_suites_of_models_expand():
     for name in (
         "models-train",
+        "models-train-more",
         "models-fast",
         "models-serve",
         "models-common",
@@ -286,7 +301,19 @@ def test_the_suites_of_models_expand():
         assert all(case.model for case in cases)
 
 
-@pytest.mark.parametrize("name", ["models-train", "models-fast", "models-serve", "models-common"])
+OF_TABLES = ("models-train", "models-train-more", "models-fast", "models-serve", "models-common")
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_every_case_of_the_tables_takes_turns_enough_to_tell_it_from_another(name):
+    """A ratio is paired by round: of one turn none is known, of two hardly any."""
+    chosen = suite.load(name)
+    plan = Plan(chosen.stopping, 3000.0)
+    for case in chosen.cases("cuda"):
+        assert chosen.stopping.rounds_of(plan.predict(case, []).call_s) >= 3, case.key
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
 def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
     """So `lbench run NAME --out FOLDER --resume --budget 9m`, again and again, comes to an end."""
     chosen = suite.load(name)
@@ -297,6 +324,31 @@ def test_every_case_of_the_tables_fits_into_a_command_of_ten_minutes(name):
             assert prediction.wall_s < min(chosen.cell_timeout_s, 500.0), case.key
             assert 1e11 < costs.useful_flops(case) / prediction.call_s < 4.1e14
             assert prediction.memory_bytes == costs.memory_of(case).total
+
+
+def test_the_table_again_fits_into_25_minutes_of_a_card_and_its_rest_into_35():
+    """One column of kernels after another: every size from 1k on, the longest length of each included."""
+    taken, found = {}, {}
+    for name in ("models-train", "models-train-more"):
+        chosen = suite.load(name)
+        plan = Plan(chosen.stopping, 3000.0)
+        found[name] = [case for group in rotation.groups(chosen.cases("cuda")) for case in group]
+        taken[name] = 0.0
+        for case in found[name]:
+            taken[name] += plan.predict(case, []).wall_s
+            plan.reason_to_skip(case, [])
+    assert taken["models-train"] < 25 * 60
+    assert taken["models-train-more"] < 35 * 60
+    table, rest = ({case.key for case in cases} for cases in found.values())
+    assert not table & rest
+    for name, longest in (("385m", 1 << 17), ("1b", 1 << 17), ("3b", 1 << 16)):
+        for model, backend in ((f"tnl-{name}", "lightning_triton"), (f"llama-{name}", "flash_attn2")):
+            lengths = [
+                {case.seq_len for case in cases if (case.model, case.backend) == (model, backend)}
+                for cases in (found["models-train"], [*found["models-train"], *found["models-train-more"]])
+            ]
+            assert {1024, longest} <= lengths[0]
+            assert {1 << power for power in range(10, 18)} <= lengths[1]
 
 
 def test_a_suite_of_models_is_run_in_pieces_by_model():
@@ -310,13 +362,13 @@ def test_a_suite_of_models_is_run_in_pieces_by_model():
     ]
     assert set.union(*parts) == whole
     assert sum(map(len, parts)) == len(whole)
-    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["4k"]}, "cuda").cases("cuda")
+    short = chosen("models-train", {"model": ["tnl-1b"], "seq": ["64k"]}, "cuda").cases("cuda")
     assert {case.backend for case in short} == {
         "lightning_triton",
         "lightning_fla_chunk",
         "lightning_authors",
     }
-    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["4k"], "backend": ["flash_attn2", "lightning_triton"]}
+    both = {"model": ["tnl-1b", "llama-1b"], "seq": ["16k"], "backend": ["flash_attn2", "lightning_triton"]}
     pairs = {(case.model, case.backend) for case in chosen("models-train", both, "cuda").cases("cuda")}
     assert pairs == {("tnl-1b", "lightning_triton"), ("llama-1b", "flash_attn2")}
     with pytest.raises(UsageError, match="--body common"):
@@ -329,15 +381,15 @@ def test_flags_take_of_a_models_part_what_it_has_and_replace_what_it_has_not():
     """So that a sitting measures some lengths of a suite, and none that is not in it."""
     from lbench.cli.axes import chosen
 
-    whole = {case.key for case in suite.load("models-train").cases("cuda")}
+    whole = {case.key for case in suite.load("models-train-more").cases("cuda")}
     both = {"model": ["tnl-1b", "llama-1b"]}
     for flags in (
-        {"seq": ["1k,64k,80k"]},
-        {"backend": ["lightning_triton", "flash_attn2"], "seq": ["2k..128k"]},
+        {"seq": ["2k,32k,80k"]},
+        {"backend": ["lightning_triton", "flash_attn2"], "seq": ["2k,8k,32k"]},
         {"backend": ["lightning_fla_chunk"]},
         {"batch": ["1"]},
     ):
-        cases = chosen("models-train", both | flags, "cuda").cases("cuda")
+        cases = chosen("models-train-more", both | flags, "cuda").cases("cuda")
         assert {case.key for case in cases} < whole
         assert {case.backend for case in cases} <= {*flags.get("backend", [one.backend for one in cases])}
     decoding = chosen("models-serve", {"model": ["tnl-7b"], "pass": ["decode"]}, "cuda").cases("cuda")
@@ -354,6 +406,41 @@ def test_a_flat_training_speed_passes_the_gate_of_its_suite(cli, tmp_path):
     code, stdout, stderr = cli("check", "constancy", folder, "--backend", "lightning_triton")
     assert code == 0, stdout + stderr
     assert "lightning_triton train, 131,072 tokens, tnl-1b" in stdout
+
+
+def test_weights_that_more_tokens_share_are_no_reason_to_fail_a_flat_model(cli, tmp_path):
+    """At one sequence a step a token's share of them falls with length; a model that grows fails as ever."""
+    cases = suite.load("models-train").cases("cuda") + suite.load("models-train-more").cases("cuda")
+    alone = [row_of(case) for case in cases if (case.model, case.batch) == ("tnl-385m", 1)]
+    folder = write(tmp_path / "rows", alone, suite=suite.load("models-train").as_dict())
+    _, stdout, _ = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert "undecided  lightning_triton train, batch 1, tnl-385m" in stdout
+    assert "memory" not in stdout.replace("memory floor", "")
+    grown = [
+        dataclasses.replace(row, memory={**row.memory, "peak": row.memory["peak"] * row.case.seq_len // 4096})
+        for row in alone
+    ]
+    folder = write(tmp_path / "grown", grown, suite=suite.load("models-train").as_dict())
+    code, stdout, _ = cli("check", "constancy", folder, "--backend", "lightning_triton")
+    assert code == 1
+    assert "memory: worst over best" in stdout
+
+
+def test_a_prompt_whose_weights_are_read_for_more_tokens_may_get_cheaper_not_dearer(cli, tmp_path):
+    chosen = suite.load("models-serve")
+    names = ("tnl-7b", "tnl-15b")
+    rows = [row_of(one) for one in chosen.cases("cuda") if one.model in names and one.pass_name == "prefill"]
+    folder = write(tmp_path / "rows", rows, suite=chosen.as_dict())
+    _, stdout, _ = cli("check", "constancy", folder)
+    assert "(3 pass)" in stdout
+    dearer = [
+        dataclasses.replace(row, times_ms=tuple(1.3 * time_ms for time_ms in row.times_ms))
+        if row.case.seq_len == 16384
+        else row
+        for row in rows
+    ]
+    folder = write(tmp_path / "dearer", dearer, suite=chosen.as_dict())
+    assert cli("check", "constancy", folder)[0] == 1
 
 
 def test_a_step_is_predicted_near_what_a_card_takes():

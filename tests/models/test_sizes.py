@@ -108,6 +108,15 @@ GLA = {
     "vocab_size": 32000,
     "tie_word_embeddings": True,
 }
+TNL_15B = {
+    **TNL_1B,
+    "decoder_layers": 42,
+    "hidden_size": 5120,
+    "decoder_attention_heads": 40,
+    "glu_dim": 15360,
+    "vocab_size": 100280,
+    "gate_dim": 16,
+}
 RETNET = {**GLA, "model_type": "retnet"}
 THREE_HEADS = {**LLAMA3_1B, "hidden_size": 64, "num_attention_heads": 3, "num_key_value_heads": 3}
 QWEN2 = {**LLAMA3_1B, "model_type": "qwen2", "sliding_window": 4096}
@@ -115,10 +124,28 @@ QWEN2 = {**LLAMA3_1B, "model_type": "qwen2", "sliding_window": 4096}
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [(MAMBA, "mamba-130m"), (MAMBA2, "mamba2-130m"), (TNL_1B, "tnl-1b"), (GLA, "gla-1.3b")],
+    [
+        (MAMBA, "mamba-130m"),
+        (MAMBA2, "mamba2-130m"),
+        (TNL_1B, "tnl-1b"),
+        (TNL_15B, "tnl-15b"),
+        (GLA, "gla-1.3b"),
+    ],
 )
 def test_configurations_of_other_families(tmp_path, config, name):
-    assert models.load(write(tmp_path, **config)).parameters == models.load(name).parameters
+    given, named = models.load(write(tmp_path, **config)), models.load(name)
+    assert given.parameters == named.parameters
+    assert [layer.weights for layer in given.blocks] == [layer.weights for layer in named.blocks]
+    assert (given.gate, given.activations) == (named.gate, named.activations)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}, {"rope_theta": 500000.0}],
+)
+def test_the_base_of_the_rotation_is_read_in_either_of_its_places(tmp_path, changes):
+    model = models.load(write(tmp_path, **{**LLAMA3_1B, "rope_theta": None, **changes}))
+    assert model.rope_base == 500_000.0
 
 
 @pytest.mark.parametrize(
@@ -163,9 +190,13 @@ def test_a_field_that_a_block_can_follow_changes_the_model(tmp_path, config, cha
         (RETNET, {"use_output_gate": False}, "use_output_gate is false; of retnet only true can"),
         (RETNET, {"feature_map": "relu"}, 'feature_map is "relu"'),
         (LLAMA3_1B, {"rope_theta": "big"}, "rope_theta is 'big'; it must be a number above 0"),
+        (LLAMA3_1B, {"rope_parameters": {"rope_theta": "big"}}, "rope_theta is 'big'"),
+        (LLAMA3_1B, {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; of llama only 1"),
+        (TNL_15B, {"gate_dim": -1}, "gate_dim is -1"),
         (LLAMA3_1B, {"rope_theta": float("inf")}, "rope_theta is inf"),
         (LLAMA3_1B, {"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; it must be true or false"),
         (LLAMA3_1B, {"vocab_size": 10**400}, "it must be whole, from 1 to 2"),
+        (LLAMA3_1B, {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; .* from 1 to 10,000"),
         (GLA, {"expand_k": "a"}, "expand_k is 'a'; it must be a number above 0"),
         (GLA, {"expand_k": 0}, "expand_k is 0; it must be a number above 0"),
         (GLA, {"expand_k": 0.3}, "width 614 cannot be split into 4 heads"),
