@@ -31,7 +31,6 @@ from lbench.replay import is_replay
 from lbench.results import Results, Row, Writer, content_id
 from lbench.rotation import Member
 from lbench.suite import Suite
-from lbench.terminal import counted
 
 CLEAN = frozenset({"ok", "wrong", "unsupported", "unavailable", "skipped"})
 """Verdicts after which a worker may be kept; after the others its state is not to be trusted."""
@@ -66,6 +65,7 @@ class Sweep:
         self._crew = Crew(self.device.device, self.make_worker)
         self._documents: set[str] = set()
         self._run_document: dict[str, Any] = {}
+        self._crowded: list[Case] = []
 
     @property
     def todo(self) -> list[Case]:
@@ -150,7 +150,10 @@ class Sweep:
         return {name: os.environ.get(name, value) for name, value in pinned.items()}
 
     def rows_of(self, group: list[Case], starting: Callable[[Case], None] = lambda _: None) -> Iterator[Row]:
-        """The rows of cases that are compared with each other; to be called within a session."""
+        """The rows of cases that are compared with each other; to be called within a session.
+
+        What ran out of memory beside idle workers is measured again at the end, with nobody beside it.
+        """
         able = [case for case in group if not (self._cannot(case) or self._hopeless(case))]
         self._crew.summon({case.backend: None for case in able})
         members = []
@@ -158,10 +161,10 @@ class Sweep:
             self.doing = "compiling and verifying"
             starting(case)
             member = self._prepared(case)
-            if isinstance(member, Row):
-                yield self._keep(member)
-            else:
+            if not isinstance(member, Row):
                 members.append(member)
+            elif case not in self._crowded:
+                yield self._keep(member)
         has_pair = any(row.twin for row in self.rows.values())
         failed = set()
         for row in self._turns(rotation.with_twin(members, has_pair), starting):
@@ -169,9 +172,13 @@ class Sweep:
             yield row
         strange = self._strangers()
         for member in members:
-            if member.case.key not in failed:
+            if member.case.key not in failed and member.case not in self._crowded:
                 member.doubts += strange
                 yield self._keep(self._row(member, member.outcome()))
+        again, self._crowded = self._crowded, []
+        for case in again:
+            self._crew.keep(())
+            yield from self.rows_of([case], starting)
 
     def _prepared(self, case: Case) -> Member | Row:
         """A case ready to be sampled, or the row of one that will not be."""
@@ -206,7 +213,8 @@ class Sweep:
                     member.add(outcome)
                 else:
                     taking = [other for other in taking if other.case is not member.case]
-                    yield self._keep(self._row(member, outcome))
+                    if member.case not in self._crowded:
+                        yield self._keep(self._row(member, outcome))
             number += 1
 
     def _asked(self, member: Member, request: dict[str, Any]) -> dict[str, Any]:
@@ -233,8 +241,8 @@ class Sweep:
         member.wall_s += time.perf_counter() - started
         rotation.add_up(member.spent, spent)
         rotation.add_up(self.spent, spent)
-        if outcome["verdict"] == "out_of_memory":
-            outcome["reason"] += self._company()
+        if outcome["verdict"] == "out_of_memory" and self._has_company():
+            self._crowded.append(case)
         if outcome["verdict"] not in CLEAN:
             self._crew.dismiss([case.backend])
         return outcome
@@ -282,13 +290,9 @@ class Sweep:
         found = preflight.look(self.device.kind, self.device.uuid, self.writer.folder, own)["other_processes"]
         return [Doubt.OTHER_PROCESS.told(f"{found} on the GPU")] if found else []
 
-    def _company(self) -> str:
-        """Who else of this sweep held memory of the card: alone a case may fit that did not here."""
-        others = len(self._crew.process_ids) - 1
-        if not self.device.uuid or others < 1:
-            return ""
-        workers = counted(others, "idle worker")
-        return f"; beside {workers} of other backends, whose contexts take memory too: alone it may fit"
+    def _has_company(self) -> bool:
+        """Whether idle workers held memory of the card too: each has a context there."""
+        return bool(self.device.uuid) and len(self._crew.process_ids) > 1
 
     def _row(self, member: Member, outcome: dict[str, Any]) -> Row:
         fields = {name: value for name, value in outcome.items() if name not in rotation.GIVEN_ON}

@@ -122,17 +122,35 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     assert log.count("close") == log.count("start")
 
 
-@pytest.mark.parametrize("card", ["GPU-none", ""])
-@pytest.mark.parametrize("company", [[], ["linear_eager", "softmax_eager"]])
-def test_out_of_memory_tells_who_else_was_on_the_card(tmp_path: Path, card: str, company: list[str]) -> None:
-    """Idle workers keep a context each: alone the case may fit, as the command that runs it again shows."""
-    fault = {"verdict": "out_of_memory", "reason": "in round 1: no"}
-    script = {("lightning_eager", 1024, 0): fault}
-    sweep = make_sweep(tmp_path, script, [], seq="1k", backend=["lightning_eager", *company])
-    sweep.device = dataclasses.replace(DEVICE, uuid=card)
-    (row,) = [row for row in sweep.measure() if row.verdict == "out_of_memory"]
-    beside = "; beside 2 idle workers of other backends, whose contexts take memory too: alone it may fit"
-    assert row.reason == fault["reason"] + (beside if card and company else "")
+@pytest.mark.parametrize("asked", ["prepare", 0, 1])
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_ran_out_of_memory_beside_others_is_measured_again_alone(
+    tmp_path: Path, asked: str | int, fits: bool
+) -> None:
+    """Idle workers keep a context each on the card; without one, or on a CPU, there is nothing to repeat."""
+    fault = {"verdict": "out_of_memory", "reason": "no room"}
+    others = ["linear_eager", "softmax_eager"]
+    for card, company in (("GPU-none", others), ("GPU-none", []), ("", others)):
+        log: list[str] = []
+        script: dict[Any, Any] = {("lightning_eager", 1024, asked): fault}
+        folder = tmp_path / f"{card}{len(company)}"
+        sweep = make_sweep(folder, script, log, seq="1k", backend=["lightning_eager", *company])
+        sweep.device = dataclasses.replace(DEVICE, uuid=card)
+        before = sweep.make_worker
+
+        def alone(before=before, log=log, script=script) -> Any:
+            if fits and log.count("start") - log.count("close") == 0 and "close" in log:
+                script.clear()
+            return before()
+
+        sweep._crew._make = alone
+        rows = {row.case.backend: row for row in sweep.measure()}
+        assert list(results.read(folder).rows) == [row.case.key for row in rows.values()]
+        again = bool(card and company)
+        assert rows["lightning_eager"].verdict == ("ok" if fits and again else "out_of_memory")
+        assert all(rows[backend].verdict == "ok" for backend in company)
+        assert log.count(f"lightning_eager 1024 {asked}") == 1 + again
+        assert log.count("close") == log.count("start")
 
 
 @pytest.mark.parametrize(
