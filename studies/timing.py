@@ -44,6 +44,8 @@ from lbench.timers import Turn
 
 SAME_CLOCK = 0.015
 """Further apart the SM clocks of lbench's samples and of ncu's may not be to compare times."""
+TURNS = 3
+"""lbench and the profiler take turns: what a card does meanwhile hits both."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,15 +115,22 @@ class Ready:
         part = stopping.share(0, 0.0, stopping.rounds_of(self.call_s), self.call_s)
         return timing.take(self.work.call, self.clock, part, sample_s=self.sample_s, telemetry=self.telemetry)
 
-    def kernel_time_ms(self, device: str) -> tuple[float, int]:
-        """By the profiler, with caches as the clock has them; kernels a call."""
+    def look(self, device: str) -> timing_reference.Look:
+        """By the profiler, with caches as the clock has them."""
         self.warm_up()
-        return timing_reference.kernel_time_ms(self.work, device, self.clock, self.protocol.calls_per_sample)
+        return timing_reference.look(
+            self.work,
+            device,
+            self.clock,
+            calls_per_sample=self.protocol.calls_per_sample,
+            sample_s=self.sample_s,
+            telemetry=self.telemetry,
+        )
 
 
-def clock_mhz(taken: timing.Sample) -> float:
-    """The median SM clock over the blocks of a sample; 0 where the device tells none."""
-    return median([block["sm_mhz"] or 0.0 for block in taken.blocks] or [0.0])
+def clock_mhz(taken: Iterable[timing.Sample]) -> float:
+    """The median SM clock over the blocks of samples; 0 where the device tells none."""
+    return median([block["sm_mhz"] or 0.0 for one in taken for block in one.blocks] or [0.0])
 
 
 def ready(work: Timed, device: str, stopping: Stopping) -> Ready:
@@ -149,10 +158,12 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
     for number in range(size.calls):
         wanted_s = size.shortest_s * (size.longest_s / size.shortest_s) ** (number / (size.calls - 1))
         one = ready(timing_calls.of_length(device, number, wanted_s), device, size.stopping)
-        before_ms, _ = one.kernel_time_ms(device)
-        taken = one.sampled()
-        times_ms = list(taken.times_ms)
-        after_ms, kernels = one.kernel_time_ms(device)
+        looks, taken = [one.look(device)], []
+        for _ in range(TURNS):
+            taken.append(one.sampled())
+            looks.append(one.look(device))
+        times_ms = [time_ms for sample in taken for time_ms in sample.times_ms]
+        looks_ms = [seen.time_ms for seen in looks]
         low, high = median_interval(times_ms)
         yield {
             "call": one.work.name,
@@ -163,11 +174,12 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
             "time_ms_low": low,
             "time_ms_high": high,
             "sm_mhz": clock_mhz(taken),
-            "profiler_ms": (before_ms + after_ms) / 2,
-            "profiler_before_ms": before_ms,
-            "profiler_after_ms": after_ms,
+            "profiler_ms": median(looks_ms),
+            "profiler_least_ms": min(looks_ms),
+            "profiler_most_ms": max(looks_ms),
+            "profiler_sm_mhz": median([seen.sm_mhz for seen in looks]),
             "profiler_nothing_ms": nothing_ms,
-            "kernels": kernels,
+            "kernels": looks[0].kernels,
             "launch_gap_ms": gap_ms,
         }
 
@@ -200,7 +212,7 @@ def launch_gap_ms(device: str, stopping: Stopping) -> float:
     if not device.startswith("cuda"):
         return 0.0
     tiny = ready(timing_calls.make("scale", 1, device), device, stopping)
-    return tiny.sampled().time_ms - tiny.kernel_time_ms(device)[0]
+    return tiny.sampled().time_ms - tiny.look(device).time_ms
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
