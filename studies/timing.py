@@ -1,9 +1,9 @@
 """Can lbench's times be trusted? Three proofs, as rows and figures in a folder.
 
-agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own: ncu's gpu__time_duration where
-             ncu may be used and the card ran at the same clock, else the kernel times of torch's profiler
-             (ncu rests between kernels, so its clock is another for some); both are kept. Caches are for
-             both as lbench has them, and of ncu's times goes what it counts for a kernel of nothing
+agreement    its times of ten calls, 20 us to 100 ms, against the GPU's own. Those timed by events: against
+             the times of their kernels by torch's profiler, of the very calls that lbench samples, so that
+             both have one clock. Those timed as chains in a graph: against ncu's gpu__time_duration of the
+             same graph, or the profiler's times of its kernels where ncu tells none. Both are kept for all
 A/A          one call measured as if it were two: how often are equal calls told apart?
 slowdowns    calls that do 2, 3 and 5 % more work: how often is that found?
 
@@ -41,11 +41,6 @@ from lbench.clock import Clock
 from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median, median_interval
 from lbench.timers import Turn
-
-SAME_CLOCK = 0.015
-"""Further apart the SM clocks of lbench's samples and of ncu's may not be to compare times."""
-TURNS = 3
-"""lbench and the profiler take turns: what a card does meanwhile hits both."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,22 +110,21 @@ class Ready:
         part = stopping.share(0, 0.0, stopping.rounds_of(self.call_s), self.call_s)
         return timing.take(self.work.call, self.clock, part, sample_s=self.sample_s, telemetry=self.telemetry)
 
-    def look(self, device: str) -> timing_reference.Look:
-        """By the profiler, with caches as the clock has them."""
+    def watched(self, device: str) -> tuple[timing.Sample, float]:
+        """Samples, and by the profiler the kernels' time of a call (ms).
+
+        Of chains, which a profiler draws out, some are looked at after the samples; else it sees the samples.
+        """
+        if self.protocol.calls_per_sample == 1:
+            return timing_reference.watched(self.work, device, self.sampled)
+        taken = self.sampled()
         self.warm_up()
-        return timing_reference.look(
-            self.work,
-            device,
-            self.clock,
-            calls_per_sample=self.protocol.calls_per_sample,
-            sample_s=self.sample_s,
-            telemetry=self.telemetry,
-        )
+        return taken, timing_reference.look(self.work, device, self.clock, self.protocol.calls_per_sample)
 
 
-def clock_mhz(taken: Iterable[timing.Sample]) -> float:
-    """The median SM clock over the blocks of samples; 0 where the device tells none."""
-    return median([block["sm_mhz"] or 0.0 for one in taken for block in one.blocks] or [0.0])
+def clock_mhz(taken: timing.Sample) -> float:
+    """The median SM clock over the blocks of a sample; 0 where the device tells none."""
+    return median([block["sm_mhz"] or 0.0 for block in taken.blocks] or [0.0])
 
 
 def ready(work: Timed, device: str, stopping: Stopping) -> Ready:
@@ -153,66 +147,49 @@ def ready(work: Timed, device: str, stopping: Stopping) -> Ready:
 
 
 def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
-    """lbench's median and the reference's for calls from the shortest to the longest."""
-    gap_ms, nothing_ms = launch_gap_ms(device, size.stopping), timing_reference.nothing_ms(device)
+    """lbench's median and the profiler's for calls from the shortest to the longest."""
     for number in range(size.calls):
         wanted_s = size.shortest_s * (size.longest_s / size.shortest_s) ** (number / (size.calls - 1))
         one = ready(timing_calls.of_length(device, number, wanted_s), device, size.stopping)
-        looks, taken = [one.look(device)], []
-        for _ in range(TURNS):
-            taken.append(one.sampled())
-            looks.append(one.look(device))
-        times_ms = [time_ms for sample in taken for time_ms in sample.times_ms]
-        looks_ms = [seen.time_ms for seen in looks]
-        low, high = median_interval(times_ms)
+        alone_ms = one.sampled().time_ms
+        taken, profiler_ms = one.watched(device)
+        low, high = median_interval(taken.times_ms)
         yield {
             "call": one.work.name,
             "timer": one.protocol.timer,
             "copies": one.protocol.input_copies,
-            "samples": len(times_ms),
-            "time_ms": median(times_ms),
+            "length": one.protocol.calls_per_sample,
+            "samples": len(taken.times_ms),
+            "time_ms": taken.time_ms,
             "time_ms_low": low,
             "time_ms_high": high,
+            "time_alone_ms": alone_ms,
             "sm_mhz": clock_mhz(taken),
-            "profiler_ms": median(looks_ms),
-            "profiler_least_ms": min(looks_ms),
-            "profiler_most_ms": max(looks_ms),
-            "profiler_sm_mhz": median([seen.sm_mhz for seen in looks]),
-            "profiler_nothing_ms": nothing_ms,
-            "kernels": looks[0].kernels,
-            "launch_gap_ms": gap_ms,
+            "kernels": timing_reference.kernels_of(one.work, device),
+            "profiler_ms": profiler_ms,
         }
 
 
-def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
-    """A row against its reference: ncu where the card ran at the same clock, else the profiler.
+def watched_by_ncu(row: dict[str, Any]) -> timing_ncu.Watched:
+    """What ncu is asked of a row."""
+    kind, size = row["call"].split()
+    return timing_ncu.Watched(kind=kind, size=int(size), copies=row["copies"], length=row["length"])
 
-    ncu counts for every kernel what it counts for one that does nothing, beyond that one's own time.
-    """
-    same = seen and not (row["sm_mhz"] and seen.sm_mhz and abs(seen.sm_mhz / row["sm_mhz"] - 1) > SAME_CLOCK)
-    beyond_ms = row["kernels"] * max(seen.nothing_ms - row["profiler_nothing_ms"], 0.0) if seen else None
-    reference_ms = seen.time_ms - beyond_ms if seen and same else row["profiler_ms"]
-    gaps_ms = row["kernels"] * row["launch_gap_ms"]
+
+def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
+    """A row against its reference: ncu's time of a whole chain where it told one, else the profiler."""
+    reference = "ncu" if seen and seen.whole else "profiler"
+    reference_ms = seen.time_ms if seen and seen.whole else row["profiler_ms"]
     return {
         **row,
         "ncu_ms": seen.time_ms if seen else None,
-        "ncu_beyond_ms": beyond_ms,
         "ncu_sm_mhz": seen.sm_mhz if seen else None,
-        "reference": "ncu" if same else "profiler",
+        "reference": reference,
         "reference_ms": reference_ms,
         "difference": row["time_ms"] / reference_ms - 1,
-        "difference_without_gaps": (row["time_ms"] - gaps_ms) / reference_ms - 1,
         "difference_to_profiler": row["time_ms"] / row["profiler_ms"] - 1,
         "difference_to_ncu": row["time_ms"] / seen.time_ms - 1 if seen else None,
     }
-
-
-def launch_gap_ms(device: str, stopping: Stopping) -> float:
-    """What lies between two kernels of a chain: a part of a call's time, and of no kernel's."""
-    if not device.startswith("cuda"):
-        return 0.0
-    tiny = ready(timing_calls.make("scale", 1, device), device, stopping)
-    return tiny.sampled().time_ms - tiny.look(device).time_ms
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -316,13 +293,13 @@ def told(row: dict[str, Any]) -> None:
     )
 
 
-def study(device: str, size: Size, out: Path) -> dict[str, Any]:
-    """Both parts, written as they come, and their figures."""
+def study(device: str, size: Size, out: Path, compare: bool = True) -> dict[str, Any]:
+    """Both parts (or the agreement alone), written as they come, and their figures."""
     path = out / "agreement.csv"
     measured_rows = kept(agreement(device, size), path, lambda row: print(row["call"], flush=True))
-    seen = timing_ncu.watch([f"{row['call']} {row['copies']}" for row in measured_rows], device)
+    seen = timing_ncu.watch([watched_by_ncu(row) for row in measured_rows], device)
     agreed = kept(map(judged, measured_rows, seen), path, told)
-    compared = kept(comparisons(device, size), out / "comparisons.csv", lambda _: None)
+    compared = kept(comparisons(device, size), out / "comparisons.csv", lambda _: None) if compare else []
     timing_figures.draw(agreed, compared, out)
     return summary(agreed, compared)
 
@@ -335,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for rows and figures")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; by default a GPU if there is one")
     parser.add_argument("--small", action="store_true", help="a few short calls, as the tests do")
+    parser.add_argument("--agreement", action="store_true", help="the agreement alone")
     given = parser.parse_args(arguments)
     device = environment.choose_device(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -343,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(1)
     started = time.perf_counter()
     with preflight.hold(measurement.gpu_uuid(device) or device):
-        found = study(device, SMALL if given.small else FULL, given.out)
+        found = study(device, SMALL if given.small else FULL, given.out, not given.agreement)
     found |= {
         "wall_s": round(time.perf_counter() - started, 1),
         "environment": environment.describe(device),

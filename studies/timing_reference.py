@@ -2,73 +2,71 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from timing_calls import Timed
 
 from lbench.clock import Clock, clock_of
 from lbench.statistics import median
-from lbench.telemetry import Silent, Telemetry
 
 CALLS = 10
 CHAINS = 4
 """Replays of a chain that are looked at, in place of calls."""
-LOOK_S = 0.1
-"""A look takes so long at least; its first half, in which the card comes to its clock, is not counted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """One look at a call."""
-
-    time_ms: float
-    """The median over calls of the sum of their kernels' times."""
-    kernels: int
-    """Of one call."""
-    sm_mhz: float
-    """At its end; 0 where the device tells none."""
+class _Counted(Protocol):
+    def calls(self) -> int:
+        """How many there were."""
 
 
-def look(
-    work: Timed,
-    device: str,
-    clock: Clock | None = None,
-    *,
-    calls_per_sample: int = 1,
-    sample_s: float = math.inf,
-    telemetry: Telemetry | None = None,
-) -> Look:
-    """What the profiler says of calls that follow each other as lbench's samples do.
+T = TypeVar("T", bound=_Counted)
+
+
+def look(work: Timed, device: str, clock: Clock | None = None, calls_per_sample: int = 1) -> float:
+    """The median over calls of the sum of their kernels' times (ms), a few calls or chains being looked at.
 
     The caches are as `clock` has them, which is one that overwrites them before each call where none is
     given: a chain in a graph finds them as the calls before left them.
     """
-    clock, telemetry = clock or clock_of(device), telemetry or Silent()
-    samples = max(CALLS if calls_per_sample == 1 else CHAINS, math.ceil(LOOK_S / sample_s))
+    clock = clock or clock_of(device)
+    samples = CALLS if calls_per_sample == 1 else CHAINS
     work.call()
     clock.read(work.call, 2)
+    kernels = _without_overwriting(_seen(device, lambda: clock.read(work.call, samples)), device)
+    return _median_ms(kernels, samples * calls_per_sample)
+
+
+def watched(work: Timed, device: str, sampled: Callable[[], T]) -> tuple[T, float]:
+    """What `sampled` returned, and the median over the very calls it counts of their kernels' time (ms).
+
+    So card and clock are the same for both, whatever the card does meanwhile. Calls before those that count
+    (a warm-up) may be made.
+    """
+    taken: list[T] = []
+    kernels = _without_overwriting(_seen(device, lambda: taken.append(sampled())), device)
+    counted = taken[0].calls() * kernels_of(work, device)
+    return taken[0], _median_ms(kernels[-counted:], taken[0].calls())
+
+
+def kernels_of(work: Timed, device: str) -> int:
+    """Kernels of one call."""
+    return len(_seen(device, work.call))
+
+
+def _without_overwriting(kernels: Sequence[tuple[str, float]], device: str) -> list[float]:
     overwriting = {name for name, _ in _seen(device, lambda: clock_of(device).read(lambda: None, 1))}
-    states = []
+    return [time_us for name, time_us in kernels if name not in overwriting]
 
-    def run() -> None:
-        clock.read(work.call, samples)
-        states.append(telemetry.read())
 
-    times_us = [time_us for name, time_us in _seen(device, run) if name not in overwriting]
+def _median_ms(times_us: Sequence[float], calls: int) -> float:
+    """Of kernels' times in their order, those of one call added up."""
     if not times_us:
         raise RuntimeError("the profiler saw no kernel of the call")
-    each = len(times_us) // (samples * calls_per_sample)
+    each = len(times_us) // calls
     sums = [sum(times_us[first : first + each]) for first in range(0, len(times_us) - each + 1, each)]
-    state = states[0]
-    return Look(
-        time_ms=median(sums[len(sums) // 2 :]) * 1e-3,
-        kernels=each,
-        sm_mhz=(state.sm_mhz or 0.0) if state else 0.0,
-    )
+    return median(sums) * 1e-3
 
 
 def nothing_ms(device: str) -> float:

@@ -11,7 +11,7 @@ from lbench.statistics import median, share_interval
 SLOWDOWNS = (0.02, 0.03, 0.05)
 NEAR = 0.02
 """Within so much of a reference lbench's times are to be."""
-REFERENCES = ("difference", "difference_without_gaps", "difference_to_profiler", "difference_to_ncu")
+REFERENCES = ("difference", "difference_to_profiler", "difference_to_ncu")
 
 
 def summary(agreed: Sequence[dict[str, Any]], compared: Sequence[dict[str, Any]]) -> dict[str, Any]:

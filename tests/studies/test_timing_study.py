@@ -51,6 +51,10 @@ def test_a_call_of_the_study_is_one_that_timers_take(study: Any) -> None:
     assert isinstance(study.timing_calls.make("scale", 1, "cpu"), Timeable)
 
 
+def watched(ncu: Any, *lengths: int) -> list[Any]:
+    return [ncu.Watched(kind="scale", size=1, copies=4, length=length) for length in lengths]
+
+
 def test_ncu_is_read_call_by_call_without_the_overwriting(ncu: Any) -> None:
     one = [(FILL, 50_000), ("walk", 3e6), ("carry", 1e6)]
     slow = [(FILL, 50_000), ("walk", 9e6), ("carry", 1e6)]
@@ -61,51 +65,57 @@ def test_ncu_is_read_call_by_call_without_the_overwriting(ncu: Any) -> None:
         *slow,
         *one * 2,
         (SPIN, 2000),
-        *[("mul", 2e6)] * ncu.CALLS,
+        *[("graph", 16e6)] * ncu.CALLS,
     ]
-    first, second = ncu.times(counters.parse(page(ncu, launches)), 2)
+    first, second = ncu.times(counters.parse(page(ncu, launches)), watched(ncu, 1, 8))
     assert first.time_ms == pytest.approx(4.0)
     assert first.sm_mhz == pytest.approx(1980)
-    assert second.time_ms == pytest.approx(2.0)
-    assert first.nothing_ms == second.nothing_ms == pytest.approx(2e-3)
+    assert not first.whole
+    assert second.time_ms == pytest.approx(2.0), "a chain of eight as one"
+    assert second.whole
+
+
+def test_a_chain_that_ncu_took_apart_is_no_whole(ncu: Any) -> None:
+    launches = [(FILL, 50_000), (SPIN, 10), *[("mul", 2e6)] * (8 * ncu.CALLS)]
+    (seen,) = ncu.times(counters.parse(page(ncu, launches)), watched(ncu, 8))
+    assert (seen.time_ms, seen.whole) == (pytest.approx(2.0), False)
 
 
 def test_a_call_that_ncu_saw_in_part_or_not_at_all_has_no_time(ncu: Any) -> None:
     launches = [(FILL, 50_000), (SPIN, 10), *[("mul", 2e6)] * (ncu.CALLS + 1)]
-    assert ncu.times(counters.parse(page(ncu, launches)), 2) == [None, None]
+    assert ncu.times(counters.parse(page(ncu, launches)), watched(ncu, 1, 1)) == [None, None]
+
+
+def test_what_ncu_is_to_watch_is_read_as_it_was_told(ncu: Any) -> None:
+    (one,) = watched(ncu, 8)
+    assert ncu.Watched.of(str(one)) == one
 
 
 def test_ncu_that_cannot_be_used_is_told_and_leaves_no_times(
     ncu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ncu.nsight, "find", lambda: "/bin/false")
-    assert ncu.watch(["scale 1 1", "scale 2 8"], "cuda:0") == [None, None]
+    assert ncu.watch(watched(ncu, 1, 8), "cuda:0") == [None, None]
     assert "ncu cannot be used" in capsys.readouterr().out
 
 
-ROW = {"time_ms": 1.05, "profiler_ms": 1.05, "sm_mhz": 1980.0, "kernels": 2, "launch_gap_ms": 0.005}
-ROW |= {"profiler_nothing_ms": 0.001}
-
-
 @pytest.mark.parametrize(
-    ("sm_mhz", "reference", "difference"),
-    [(1990, "ncu", 0.05), (1700, "profiler", 0.0), (None, "profiler", 0.0)],
+    ("whole", "reference", "difference"),
+    [(True, "ncu", 0.05), (False, "profiler", 0.0), (None, "profiler", 0.0)],
 )
-def test_ncu_is_the_reference_at_the_same_clock_alone(
-    study: Any, ncu: Any, sm_mhz: float | None, reference: str, difference: float
+def test_ncu_is_the_reference_of_whole_chains_alone(
+    study: Any, ncu: Any, whole: bool | None, reference: str, difference: float
 ) -> None:
-    seen = None if sm_mhz is None else ncu.Seen(time_ms=1.0, sm_mhz=sm_mhz, nothing_ms=0.001)
-    judged = study.judged(ROW, seen)
+    seen = None if whole is None else ncu.Seen(time_ms=1.0, sm_mhz=1980.0, whole=whole)
+    judged = study.judged({"time_ms": 1.05, "profiler_ms": 1.05}, seen)
     assert judged["reference"] == reference
     assert judged["difference"] == pytest.approx(difference)
-    assert judged["difference_without_gaps"] == pytest.approx(1.04 / judged["reference_ms"] - 1)
+    assert judged["difference_to_ncu"] == (None if seen is None else pytest.approx(0.05))
 
 
-def test_what_ncu_counts_for_a_kernel_of_nothing_is_taken_from_its_times(study: Any, ncu: Any) -> None:
-    judged = study.judged(ROW, ncu.Seen(time_ms=1.056, sm_mhz=1980.0, nothing_ms=0.004))
-    assert judged["ncu_beyond_ms"] == pytest.approx(0.006)  # of two kernels
-    assert judged["difference"] == pytest.approx(0.0)
-    assert judged["difference_to_ncu"] == pytest.approx(1.05 / 1.056 - 1)
+def test_the_profiler_counts_the_calls_that_are_samples_alone(study: Any) -> None:
+    times_us = [50.0, 50.0, 1.0, 2.0, 1.0, 4.0]  # a warm-up call, then two samples of two kernels
+    assert study.timing_reference._median_ms(times_us[-4:], 2) == pytest.approx(4e-3)
 
 
 def test_rows_until_somebody_stops_the_study_are_kept(study: Any, tmp_path: Path) -> None:
