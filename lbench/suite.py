@@ -4,7 +4,7 @@ title = "..."
 cell_timeout_s = 300
 l2 = "cold"             # or "warm"
 timer = "auto"          # or "events", "graph"
-energy = true           # false: no energy is measured, 0.6 s a case less
+energy = true           # false: no energy is measured, 0.6 s a case less, 2.8 at the card's power limit
 [stopping]              # fields of lbench.protocol.Stopping
 budget_s = 0.5
 [constancy]             # limits of `lbench check constancy`: fields of lbench.limits.Limits

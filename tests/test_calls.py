@@ -92,7 +92,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     joules = itertools.count(0, 100)
     monkeypatch.setattr(attest, "kernels_seen", seen)
     monkeypatch.setattr(attest, "kernels_of", of)
-    monkeypatch.setattr(energy, "counter_of", lambda device: lambda: float(next(joules)))
+    monkeypatch.setattr(energy, "counter_of", lambda device: energy.Counter(lambda: float(next(joules))))
     monkeypatch.setattr(energy, "_idle_w", {"cpu": 80.0})
     monkeypatch.setattr(energy, "WINDOW_S", 0.0)
     monkeypatch.setattr(memory, "slows_calls", lambda device: False)
