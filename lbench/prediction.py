@@ -99,14 +99,14 @@ def continued(
 ) -> float | None:
     """What cases of one series took (ascending in length), for a longer one; None where nothing is known.
 
-    A power law through the last two. From one alone: in proportion to the length, or to `least` of both where
-    length says little: at constant tokens, and of models, whose weights do not grow.
+    A power law through the last two. From one alone in proportion to the length, at constant tokens to
+    `least` of both. Models are none, as their weights do not grow: from the last in proportion to `least`.
     """
     points = [(known, value) for known, value in points if value > 0]
     if not points:
         return None
     known, last = points[-1]
-    if len(points) == 1 or (case.model and least is floors.least_memory_bytes):
+    if len(points) == 1 or case.model:
         by_length = not case.model and known.batch == case.batch
         grown = case.seq_len / known.seq_len if by_length else least(case) / least(known)
         return float(last * grown)

@@ -13,7 +13,7 @@ from lbench import doubts, energy
 from lbench.case import Case
 from lbench.doubts import Doubt
 from lbench.models.classes import size, size_number
-from lbench.protocol import Protocol
+from lbench.protocol import Protocol, Stopping
 from lbench.ratios import noise_of, paired, percent, round_medians
 from lbench.row import Row
 
@@ -28,13 +28,17 @@ def groups(cases: Iterable[Case]) -> list[list[Case]]:
     """
     found: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
-        shape: tuple[Any, ...] = (case.heads, case.head_dim, case.head_dim_v, case.inputs)
-        if case.model:  # those of one size are compared whatever their heads
-            shape = (size(case.model),)
-        shape = (*shape, case.dtype, case.seed)
-        order = (case.pass_name, size_number(case.model), case.batch * case.seq_len, case.seq_len)
-        found.setdefault((*order, *shape, case.device), []).append(case)
+        found.setdefault(group_of(case), []).append(case)
     return [found[key] for key in sorted(found, key=lambda key: key[:4])]
+
+
+def group_of(case: Case) -> tuple[Any, ...]:
+    """What cases of one group share; the first four set the order of groups."""
+    shape: tuple[Any, ...] = (case.heads, case.head_dim, case.head_dim_v, case.inputs)
+    if case.model:  # those of one size are compared whatever their heads
+        shape = (size(case.model),)
+    order = (case.pass_name, size_number(case.model), case.batch * case.seq_len, case.seq_len)
+    return (*order, *shape, case.dtype, case.seed, case.device)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -125,14 +129,12 @@ class Member:
 def with_twin(members: Sequence[Member], has_pair: bool = False) -> list[Member]:
     """The members of a group, and the quickest of them once more: its A/A pair shows what noise alone does.
 
-    A single member has nobody to be compared with, and takes no twin. Nor do long calls where the sweep
-    `has_pair` already, and very slow ones.
+    A single member has nobody to be compared with, and takes no twin.
     """
     if len(members) < 2:
         return list(members)
     quickest = min(members, key=lambda member: member.prepared["call_s"])
-    call_s, stopping = quickest.prepared["call_s"], quickest.protocol.stopping
-    if call_s > stopping.very_slow_s or (has_pair and stopping.is_long(call_s)):
+    if not has_twin(quickest.prepared["call_s"], quickest.protocol.stopping, has_pair):
         return list(members)
     quickest.twin = Member(
         case=quickest.case,
@@ -142,6 +144,12 @@ def with_twin(members: Sequence[Member], has_pair: bool = False) -> list[Member]
         is_twin=True,
     )
     return [*members, quickest.twin]
+
+
+def has_twin(call_s: float, stopping: Stopping, has_pair: bool) -> bool:
+    """Whether calls of that length have an A/A pair: not very slow ones, nor long ones of a sweep that
+    `has_pair` already."""
+    return not (call_s > stopping.very_slow_s or (has_pair and stopping.is_long(call_s)))
 
 
 def order(members: Sequence[Member], round_number: int) -> list[Member]:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import make_row
 
-from lbench import models
+from lbench import models, rotation
 from lbench.durations import format_duration, parse_duration
 from lbench.errors import UsageError
-from lbench.plan import COMPILED_S, FOUND_S, MODEL_CASE_S, START_UP_S, Plan
+from lbench.plan import (
+    FOUND_S,
+    MARGIN,
+    MODEL_CASE_S,
+    MODEL_CHECKED_S,
+    MODEL_COMPILED_S,
+    ROUND_S,
+    START_UP_S,
+    Plan,
+)
 from lbench.protocol import Stopping
+from lbench.results import Row
 
 STOPPING = Stopping(budget_s=1.0)
+KEPT = Path(__file__).parent.parent / "results"
 
 
 class Time:
@@ -91,26 +104,108 @@ def test_a_long_call_is_predicted_to_be_made_for_its_samples_and_its_checks(
         stopping = Stopping(long_s=long_s)
         prediction = Plan(stopping, 3000.0).predict(case, [])
         assert 1.0 < prediction.call_s < stopping.very_slow_s
-        calls = (prediction.wall_s - START_UP_S["cuda"] - MODEL_CASE_S) / prediction.call_s
+        once_s = START_UP_S["cuda"] + MODEL_CHECKED_S["cuda"]
+        beside_s = once_s + MODEL_CASE_S + stopping.slow_rounds * ROUND_S
+        calls = (prediction.wall_s / MARGIN - beside_s) / prediction.call_s
         assert calls == pytest.approx(stopping.slow_least + beside)
 
 
-def test_compilation_is_predicted_once_a_backend_and_step() -> None:
-    first, other = (
-        dataclasses.replace(
-            models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda"),
-            seq_len=length,
-            batch=32768 // length,
-            compile="on",
-        )
-        for length in (1024, 2048)
-    )
+def step_at(seq_len: int, tokens: int = 32768, **fields):
+    step = models.fields_of("tnl-1b", "lightning_triton", "lightning", "native", "", "cuda")
+    step = dataclasses.replace(step, pass_name="train", compile="on", **fields)
+    return dataclasses.replace(step, seq_len=seq_len, batch=tokens // seq_len)
+
+
+def row_of(case, once_s: float = 0.0, compile_s: float = 0.0, call_s: float = 0.5):
+    """The row of a case that paid so much for later ones too."""
+    spent = {"start_up": 5.0, "compile": call_s + compile_s, "verify": 1.0 + once_s, "sampling": 6 * call_s}
+    compiled = {"cold_s" if once_s else "length_s": compile_s}
+    row = make_row(time_ms=call_s * 1e3)
+    return dataclasses.replace(row, case=case, spent=spent, compile=compiled, wall_s=sum(spent.values()) - 5)
+
+
+def test_what_a_worker_and_its_steps_pay_once_is_predicted_once() -> None:
     plan = plan_of()
-    before = plan.predict(other, []).wall_s
+    before = plan.predict(step_at(2048), []).wall_s
+    plan.reason_to_skip(step_at(1024), [])
+    once_s = START_UP_S["cuda"] + MODEL_CHECKED_S["cuda"] + MODEL_COMPILED_S
+    assert before - plan.predict(step_at(2048), []).wall_s == pytest.approx(MARGIN * once_s)
+    step_s = plan.predict(step_at(2048, 2**18), []).call_s
+    longer_s = plan.predict(step_at(2048, 2**18), []).wall_s
+    assert longer_s > MARGIN * (MODEL_COMPILED_S + 5 * step_s), "other tokens are compiled for again"
+
+
+@given(st.floats(0.0, 100.0), st.floats(0.0, 100.0))
+def test_what_the_first_case_paid_once_is_not_carried_over(once_s: float, compile_s: float) -> None:
+    """Another length of as much work takes no more than the first did without that, nor than a guess."""
+    first, other = step_at(1024), step_at(2048)
+    row = row_of(first, once_s, compile_s)
+    plan = plan_of()
     plan.reason_to_skip(first, [])
-    assert before - plan.predict(other, []).wall_s == pytest.approx(COMPILED_S + START_UP_S["cuda"])
-    longer = dataclasses.replace(other, batch=64)
-    assert plan.predict(longer, []).wall_s > COMPILED_S
+    told = plan.predict(other, [row])
+    assert told.wall_s < 1.01 * MARGIN * (row.wall_s - compile_s)
+    assert told.wall_s < MARGIN * (MODEL_CASE_S + STOPPING.slow_rounds * ROUND_S + 14 * told.call_s)
+
+
+def test_what_each_case_took_is_carried_over_from_the_second() -> None:
+    """The first says nothing of it; what a later one took longer, the next will take longer too."""
+    first, second, third = (step_at(length) for length in (1024, 2048, 4096))
+    plan = plan_of()
+    plan.reason_to_skip(first, [])
+    rows = [row_of(first, 40.0, 20.0), row_of(second)]
+    quick = plan.predict(third, rows).wall_s
+    rows[1] = dataclasses.replace(rows[1], spent={**rows[1].spent, "memory": 30.0})
+    assert plan.predict(third, rows).wall_s - quick == pytest.approx(MARGIN * 30.0, rel=0.1)
+
+
+def test_another_setting_of_a_backend_is_predicted_to_compile_as_its_first_one_did() -> None:
+    """A kernel that searches its tiles does so for each shape."""
+    known, new = case_at(16384, head_dim=128), case_at(16384, head_dim=64)
+    told = []
+    for compile_s in (0.0, 40.0):
+        plan = plan_of()
+        plan.reason_to_skip(known, [])
+        told.append(plan.predict(new, [row_of(known, 1.0, compile_s, 0.01)]).wall_s)
+    assert told[1] - told[0] == pytest.approx(MARGIN * 40.0)
+
+
+def test_a_run_that_goes_on_pays_again_for_its_workers() -> None:
+    """Rows of an earlier run say how much; their processes have ended."""
+    rows = [row_of(step_at(1024), 40.0, 20.0), row_of(step_at(2048))]
+    resumed, running = plan_of(), plan_of()
+    running.reason_to_skip(step_at(1024), [])
+    told = [plan.predict(step_at(4096), rows).wall_s for plan in (resumed, running)]
+    assert told[0] - told[1] > 40.0 + 20.0
+
+
+def test_workers_of_a_group_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They begin side by side, so many at once as there are cores."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    plan = plan_of()
+    told = []
+    for backend in ("lightning_eager", "lightning_plain", "lightning_triton", "lightning_authors"):
+        told.append(plan.predict(case_at(1024, backend=backend), []).wall_s)
+        plan.reason_to_skip(case_at(1024, backend=backend), [])
+    assert told[0] == pytest.approx(told[3] + MARGIN * START_UP_S["cpu"])
+    assert told[2] == pytest.approx(told[0])
+
+
+@pytest.mark.parametrize(
+    ("call_s", "has_pair", "pairs"), [(0.01, True, 1), (2.0, False, 1), (2.0, True, 0), (9.0, False, 0)]
+)
+def test_a_group_of_two_is_predicted_to_take_an_a_a_pair(call_s: float, has_pair: bool, pairs: int) -> None:
+    """With the second of its cases; a third adds none. Of long calls the first group of a sweep has one."""
+    row = row_of(case_at(1024, batch=2), call_s=call_s)
+    row = dataclasses.replace(row, twin={"times_ms": [1.0], "rounds": [0]} if has_pair else {})
+    plan = plan_of()
+    told = []
+    for backend in ("lightning_authors", "lightning_plain", "lightning_triton"):
+        plan.reason_to_skip(case_at(1024, batch=4, backend=backend), [row])
+        told.append(plan.predict(case_at(1024, batch=2, backend=backend, seed=1), [row]).wall_s)
+        plan.reason_to_skip(case_at(1024, batch=2, backend=backend, seed=1), [row])
+    pair_s = max(STOPPING.calls(call_s) * call_s, STOPPING.budget_s) + STOPPING.rounds_of(call_s) * ROUND_S
+    assert told[1] - told[0] == pytest.approx(pairs * MARGIN * pair_s, rel=0.02)
+    assert told[2] == pytest.approx(told[0])
 
 
 def test_what_one_backend_compiled_another_is_predicted_to_find_on_the_disk() -> None:
@@ -121,12 +216,48 @@ def test_what_one_backend_compiled_another_is_predicted_to_find_on_the_disk() ->
     theirs, off = (
         dataclasses.replace(ours, backend="lightning_authors", compile=how) for how in ("on", "off")
     )
-    other = dataclasses.replace(theirs, model="tnl-3b")
-    for let_in, found in ((ours, True), (off, False), (other, False)):
+    plain, other = dataclasses.replace(ours, compile="off"), dataclasses.replace(ours, model="tnl-3b")
+    for let_in, found in ((ours, True), (plain, False), (other, False)):
         plan = plan_of()
         plan.reason_to_skip(let_in, [])
         spent = [plan.predict(case, []).wall_s for case in (theirs, off)]
-        assert spent[0] - spent[1] == pytest.approx(FOUND_S if found else COMPILED_S)
+        assert spent[0] - spent[1] == pytest.approx(MARGIN * (FOUND_S if found else MODEL_COMPILED_S))
+
+
+def told_of_kept_sweeps() -> list[float]:
+    """What cases of kept sweeps are predicted to take when their turn comes, over what they took."""
+    found = []
+    for path in sorted(KEPT.glob("*-h100*/rows.jsonl")):
+        runs: dict[str, list[Row]] = {}
+        for row in map(Row.from_line, path.read_text().splitlines()):
+            if row.times_ms and row.spent:
+                runs.setdefault(row.run, []).append(row)
+        for run, rows in runs.items():
+            document = json.loads((path.parent / "runs" / f"{run}.json").read_text())
+            stopping = Stopping(**document["suite"]["stopping"])
+            plan = Plan(stopping, document["copy_bandwidth_gb_s"])
+            by_case = {row.case: row for row in rows}
+            landed: list[Row] = []
+            for group in rotation.groups(by_case):
+                for case in group:
+                    foretold = plan.predict(case, landed).wall_s
+                    plan.reason_to_skip(case, landed)
+                    spent = by_case[case].spent
+                    pair_s = spent["sampling"] + spent["warm_up"] if by_case[case].twin else 0.0
+                    found.append(foretold / (sum(spent.values()) + pair_s))
+                landed += [by_case[case] for case in group]
+    return sorted(found)
+
+
+def test_kept_sweeps_are_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a slight bias upwards, and seldom by half or twice."""
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    told = told_of_kept_sweeps()
+    assert len(told) > 500
+    assert 1.0 < told[len(told) // 2] < 1.2
+    assert told[len(told) * 9 // 10] < 1.8
+    assert sum(ratio < 0.5 for ratio in told) < 0.04 * len(told)
+    assert sum(ratio > 2.0 for ratio in told) < 0.05 * len(told)
 
 
 def test_without_a_budget_everything_fits() -> None:

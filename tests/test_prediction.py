@@ -124,6 +124,18 @@ def test_one_length_of_a_model_tells_another_by_its_work(
     assert reason_to_skip(long, [row], STOPPING, 500, None, True) is None
 
 
+def test_two_lengths_of_a_model_tell_the_next_by_its_work_too() -> None:
+    """Attention's share grows with the length: the slope between two short ones would say too little."""
+    base = models.fields_of("llama-385m", "flash_attn2", "softmax", "native", "", "cuda")
+    base = dataclasses.replace(base, pass_name="train", checkpoint="block", compile="on")
+    lengths = (1024, 4096, 16384, 65536)
+    cases = [dataclasses.replace(base, seq_len=length, batch=131072 // length) for length in lengths]
+    rows = [dataclasses.replace(make_row(time_ms=work(case) / 4e11), case=case) for case in cases]
+    for known in range(1, 4):
+        prediction = Plan(STOPPING, 3000.0).predict(cases[known], rows[:known])
+        assert prediction.call_s == pytest.approx(work(cases[known]) / 4e14, rel=0.02)
+
+
 def test_memory_of_models_is_continued_by_its_parts() -> None:
     """Weights do not grow: two contexts of decoding are no power law."""
     base = models.fields_of("llama-7b", "flash_attn2", "softmax", "native", "", "cuda")
