@@ -5,9 +5,10 @@
 
 A line a tile: the shared memory, registers and stack (spills) of its forward kernel, how many programs of it
 fit a multiprocessor, and, on a GPU, the time of a forward pass and its share of the memory floor, with one
-program a multiprocessor and with as many as fit. The `keep` quickest are timed with their gradients, too. The
-kernels use what the table says: a tile that wins is written there by hand, with the reason in LOG.md.
-Compiling takes about 3 s a tile; a search with the usual tiles should take about two minutes (not run yet).
+program a multiprocessor and with as many as fit. The `keep` quickest are timed with their gradients, too. A
+tile whose results are not those of the table's tile has no time, nor has one that breaks the process, which
+then is replaced: some are compiled wrongly. The kernels use what the table says: a tile that wins is written
+there by hand, with the reason in LOG.md. A search takes about 4 s a tile.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import multiprocessing
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ import cards  # finds the kernels, too
 
 TILES = tuple(itertools.product((64,), (32, 64, 128), (4, 8), (1, 2, 3)))
 """Tokens, columns of v, warps, stages."""
+CLOSE = 0.02
+"""Two tiles round in other places, bf16 by some thousandths."""
 REGISTERS = 65536
 MOST_PROGRAMS = 4
 
@@ -80,28 +85,79 @@ def search(arguments: argparse.Namespace) -> int:
         print("no GPU here: --compile-only says what tiles are compiled to", file=sys.stderr)
         return 2
     allowed = launch.describe_card(torch.device("cuda", 0)).shared_bytes // 1024
-    inputs = make_inputs(arguments, "cuda")
-    size = inputs[0].numel() * 2 + inputs[2].numel() * 2  # q, k, v and o
-    floor = size * inputs[0].element_size() / (arguments.copy * 1e9)  # ms
+    dims = 2 * arguments.dim + 2 * arguments.dim_out  # of q, k, v and o
+    moved = (
+        arguments.batch * arguments.tokens * arguments.heads * dims * (4 if arguments.dtype == "fp32" else 2)
+    )
+    floor = moved / (arguments.copy * 1e9)  # ms
     timed: list[tuple[float, tuple[int, ...], int]] = []
-    for tile in arguments.tiles:
-        found = compile_forward(tile, arguments)
-        line, fit = _line(tile, found, allowed), 0 if found is None else found.programs(tile[2], allowed)
-        for programs in sorted({1, fit} if fit else ()):
-            use(tile, programs)
-            milliseconds = _time(lambda: forward(inputs))
-            timed.append((milliseconds, tile, programs))
-            line += f"; {programs} an SM {milliseconds:.3f} ms, {floor / milliseconds:.2f}"
-        print(line, flush=True)
-    for milliseconds, tile, programs in sorted(timed)[: arguments.keep]:
-        use(tile, programs)
-        both = milliseconds + _time(lambda: backward(inputs))
-        print(
-            f"{_name(tile)}, {programs} an SM: forward {floor / milliseconds:.2f} of the floor, "
-            f"forward + backward {both:.3f} ms, {11 / 4 * floor / both:.2f}",
-            flush=True,
-        )
+    with Apart() as apart:
+        for tile in arguments.tiles:
+            found = apart.run(compile_forward, tile, arguments)
+            if not isinstance(found, Found):
+                print(_line(tile, None, allowed) + (f" ({found})" if found else ""), flush=True)
+                continue
+            line = _line(tile, found, allowed)
+            for programs in sorted({1, fit} if (fit := found.programs(tile[2], allowed)) else ()):
+                milliseconds = apart.run(time_tile, tile, programs, arguments)
+                if isinstance(milliseconds, str):
+                    line += f"; {programs} an SM {milliseconds}"
+                    continue
+                timed.append((milliseconds, tile, programs))
+                line += f"; {programs} an SM {milliseconds:.3f} ms, {floor / milliseconds:.2f}"
+            print(line, flush=True)
+        for milliseconds, tile, programs in sorted(timed)[: arguments.keep]:
+            name = f"{_name(tile)}, {programs} an SM: forward {floor / milliseconds:.2f} of the floor"
+            back = apart.run(time_tile, tile, programs, arguments, gradients=True)
+            if isinstance(back, str):
+                print(f"{name}, gradients {back}", flush=True)
+                continue
+            both = milliseconds + back
+            print(f"{name}, forward + backward {both:.3f} ms, {11 / 4 * floor / both:.2f}", flush=True)
     return 0
+
+
+class Apart:
+    """A process that is replaced when a call in it fails: after a fault a GPU's context is lost."""
+
+    def __enter__(self) -> Apart:
+        self._pool = self._new()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What the call returns, or as text why it did not."""
+        try:
+            return self._pool.submit(call, *args, **kwargs).result()
+        except Exception as error:
+            self._pool.shutdown()
+            self._pool = self._new()
+            return f"fails: {(str(error) or type(error).__name__).splitlines()[0][:90]}"
+
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def time_tile(
+    tile: tuple[int, ...], programs: int, arguments: argparse.Namespace, *, gradients: bool = False
+) -> float:
+    """Milliseconds of a forward pass, or of its gradients; RuntimeError where results are others."""
+    import torch
+
+    call = backward if gradients else forward
+    inputs = make_inputs(arguments, "cuda")
+    use(None)
+    right = call(inputs)
+    use(tile, programs)
+    error = max(
+        float((ours - theirs).norm(dtype=torch.float32) / theirs.norm(dtype=torch.float32))
+        for ours, theirs in zip(call(inputs), right, strict=True)
+    )
+    if not error <= CLOSE:
+        raise RuntimeError(f"results are {error:.1e} off those of the table's tile")
+    return _time(lambda: call(inputs))
 
 
 def make_inputs(arguments: argparse.Namespace, device: str) -> tuple[Any, ...]:
@@ -120,35 +176,32 @@ def make_inputs(arguments: argparse.Namespace, device: str) -> tuple[Any, ...]:
     return *tensors, torch.tensor(slopes, device=device)
 
 
-def use(tile: tuple[int, ...], programs: int = 1) -> None:
-    """Let the plain path take this tile for all it computes."""
+def use(tile: tuple[int, ...] | None, programs: int = 1) -> None:
+    """Let the plain path take this tile for all it computes; None: those of its table."""
     from lightning_attention import launch, tiles
 
-    sizes = dict(zip(("block_t", "block_e", "num_warps", "num_stages"), tile, strict=True))
-
     def chosen(_dtype: Any, _dim: int, dim_out: int, _shared: int = 0) -> tiles.Tile:
+        sizes = dict(zip(("block_t", "block_e", "num_warps", "num_stages"), tile or (), strict=True))
         fitting = sizes | {"block_e": min(sizes["block_e"], tiles.pad_dim(dim_out))}
         return tiles.Tile(**fitting, programs_per_sm=programs)
 
-    launch.choose_tile = chosen  # type: ignore[assignment]
+    launch.choose_tile = chosen if tile else tiles.choose_tile  # type: ignore[assignment]
     launch._walk_variant.cache_clear()
 
 
-def forward(inputs: tuple[Any, ...]) -> Any:
-    """o, and the states carried to cuts."""
+def forward(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """o."""
     from lightning_attention import autograd
 
-    o, _, carried = autograd.attend(*inputs, None, None, 1.0, False, "plain")
-    return o, carried
+    return autograd.attend(*inputs, None, None, 1.0, False, "plain")[:1]
 
 
-def backward(inputs: tuple[Any, ...]) -> Any:
+def backward(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """dq, dk and dv of a call whose output's gradient is v."""
     from lightning_attention import autograd
 
-    return autograd.differentiate(
-        (*inputs, None, None, None), inputs[2], None, (True, True, True, False), 1.0, "plain"
-    )
+    given = (*inputs, None, None, None)
+    return autograd.differentiate(given, inputs[2], None, (True, True, True, False), 1.0, "plain")[:3]
 
 
 def compile_forward(tile: tuple[int, ...], arguments: argparse.Namespace) -> Found | None:

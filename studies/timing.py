@@ -20,6 +20,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,10 @@ from lbench.clock import Clock
 from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median, median_interval
 from lbench.timers import Turn
+
+
+LONG_MS = 20.0
+"""A chain that ncu watches takes so long: what ncu counts for nothing is a hundredth of it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +178,8 @@ def agreement(device: str, size: Size) -> Iterator[dict[str, Any]]:
 def watched_by_ncu(row: dict[str, Any]) -> timing_ncu.Watched:
     """What ncu is asked of a row."""
     kind, size = row["call"].split()
-    return timing_ncu.Watched(kind=kind, size=int(size), copies=row["copies"], length=row["length"])
+    chains = 1 if row["length"] == 1 else math.ceil(LONG_MS / (row["length"] * row["time_ms"]))
+    return timing_ncu.Watched(kind=kind, size=int(size), copies=row["copies"], length=chains * row["length"])
 
 
 def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
@@ -183,6 +189,7 @@ def judged(row: dict[str, Any], seen: timing_ncu.Seen | None) -> dict[str, Any]:
     return {
         **row,
         "ncu_ms": seen.time_ms if seen else None,
+        "ncu_nothing_ms": seen.nothing_ms if seen else None,
         "ncu_sm_mhz": seen.sm_mhz if seen else None,
         "reference": reference,
         "reference_ms": reference_ms,

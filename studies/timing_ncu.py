@@ -1,9 +1,10 @@
 """What ncu says the calls of the timing study took: one process of it for all of them.
 
 A call timed by events is watched kernel by kernel, the same buffer being overwritten before each call; one
-timed in a chain as lbench's own chain, its graph as a whole, so that what lies between two kernels counts for
-both. ncu is told to leave caches and clocks alone. It rests between what it watches, so a card at its power
-cap otherwise has another clock.
+timed in a chain in a graph as a chain, watched as a whole, so that what lies between two kernels counts for
+both. Of every time goes what ncu counts for a kernel that does nothing: 1 us, and some 0.2 ms where it was told
+to take graphs as a whole; so its chains are longer than lbench's. It is told to leave caches and clocks alone.
+It rests between what it watches, so a card at its power cap otherwise has another clock.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TIMEOUT_S = 150
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """What ncu is to watch: a call of the study, and how many of it lbench times in a chain."""
+    """What ncu is to watch: a call of the study, and how many of it are a chain."""
 
     kind: str
     size: int
@@ -51,6 +52,8 @@ class Seen:
     """One call by ncu, and the SM clock meanwhile."""
 
     time_ms: float
+    nothing_ms: float
+    """What ncu counted for a kernel that does nothing, taken from what it counted for the call or its chain."""
     sm_mhz: float
     whole: bool
     """Whether its chain was watched as one: else the time is the sum of its kernels'."""
@@ -84,27 +87,32 @@ def watch(calls: Sequence[Watched], device: str, timeout_s: float = TIMEOUT_S) -
 def times(launches: Sequence[Counters], calls: Sequence[Watched]) -> list[Seen | None]:
     """The median over the calls of each work; what ran before the first mark is the overwriting's own."""
     groups: list[list[Counters]] = [[]]
+    nothing_ms = []
     for launch in launches:
         if MARK in launch.full_name:
             groups.append([])
+            nothing_ms.append(launch.first(TIME) or 0.0)
         else:
             groups[-1].append(launch)
     overwriting = {launch.full_name for launch in groups[0]}
+    nothing = median(nothing_ms or [0.0])
     groups += [[]] * len(calls)
     return [
-        _of_one([launch for launch in group if launch.full_name not in overwriting], call.length)
+        _of_one([launch for launch in group if launch.full_name not in overwriting], call.length, nothing)
         for group, call in zip(groups[1:], calls, strict=False)
     ]
 
 
-def _of_one(launches: Sequence[Counters], length: int) -> Seen | None:
+def _of_one(launches: Sequence[Counters], length: int, nothing_ms: float) -> Seen | None:
     each = len(launches) // CALLS
     told = [launch.first(TIME) or 0.0 for launch in launches]
     if not each or len(launches) % CALLS or not all(told):
         return None
     clocks = [clock for launch in launches if (clock := launch.first(CLOCK))]
+    sums = [sum(told[first : first + each]) - each * nothing_ms for first in range(0, len(told), each)]
     return Seen(
-        time_ms=median([sum(told[first : first + each]) for first in range(0, len(told), each)]) / length,
+        time_ms=median(sums) / length,
+        nothing_ms=nothing_ms,
         sm_mhz=median(clocks) * 1e-6 if clocks else 0.0,
         whole=length > 1 and each == 1,
     )

@@ -53,7 +53,11 @@ def test_long_sequences(device, dtype, tokens, decay):
     check_against_blocks(x, slopes, dtype, with_state=decay == "alibi")
 
 
-@pytest.mark.parametrize("dims", [(64, 64), (128, 256), (256, 128), (96, 80)])
+DIMS = [(64, 64), (128, 256), (256, 128), (256, 256), (96, 80)]
+NARROW = [(16, 16), (32, 32), (64, 16), (128, 32), (256, 32), (256, 16)]  # products of 16 and 32 columns
+
+
+@pytest.mark.parametrize("dims", DIMS + NARROW)
 def test_other_dims(device, dims):
     x = make_inputs(device, torch.bfloat16, batch=2, tokens=3000, heads=3, dim=dims[0], dim_out=dims[1])
     check_against_blocks(x, alibi(3, device), torch.bfloat16)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TILES = Path(__file__).parents[2] / "studies" / "tiles.py"
 
 
@@ -29,6 +31,16 @@ def test_says_what_a_tile_takes_and_goes_on_after_one_that_is_none() -> None:
     assert stack >= 0
     assert 1 <= fit <= 4
     assert second.startswith("64 tokens x 128 columns")
+
+
+def test_a_process_that_a_tile_breaks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TILES.parent))
+    from tiles import Apart
+
+    with Apart() as apart:
+        assert "fails" in apart.run(os._exit, 1)
+        assert apart.run(int, "none").startswith("fails: invalid literal")
+        assert apart.run(int, "7") == 7
 
 
 def test_a_search_needs_a_gpu() -> None:

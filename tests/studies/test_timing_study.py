@@ -68,17 +68,17 @@ def test_ncu_is_read_call_by_call_without_the_overwriting(ncu: Any) -> None:
         *[("graph", 16e6)] * ncu.CALLS,
     ]
     first, second = ncu.times(counters.parse(page(ncu, launches)), watched(ncu, 1, 8))
-    assert first.time_ms == pytest.approx(4.0)
+    assert first.time_ms == pytest.approx(4.0 - 2 * 0.002), "less what it counts for two kernels of nothing"
     assert first.sm_mhz == pytest.approx(1980)
     assert not first.whole
-    assert second.time_ms == pytest.approx(2.0), "a chain of eight as one"
+    assert second.time_ms == pytest.approx((16.0 - 0.002) / 8), "a chain of eight as one"
     assert second.whole
 
 
 def test_a_chain_that_ncu_took_apart_is_no_whole(ncu: Any) -> None:
     launches = [(FILL, 50_000), (SPIN, 10), *[("mul", 2e6)] * (8 * ncu.CALLS)]
     (seen,) = ncu.times(counters.parse(page(ncu, launches)), watched(ncu, 8))
-    assert (seen.time_ms, seen.whole) == (pytest.approx(2.0), False)
+    assert (seen.time_ms, seen.whole) == (pytest.approx(2.0 - 1e-5), False)
 
 
 def test_a_call_that_ncu_saw_in_part_or_not_at_all_has_no_time(ncu: Any) -> None:
@@ -106,11 +106,18 @@ def test_ncu_that_cannot_be_used_is_told_and_leaves_no_times(
 def test_ncu_is_the_reference_of_whole_chains_alone(
     study: Any, ncu: Any, whole: bool | None, reference: str, difference: float
 ) -> None:
-    seen = None if whole is None else ncu.Seen(time_ms=1.0, sm_mhz=1980.0, whole=whole)
+    seen = None if whole is None else ncu.Seen(time_ms=1.0, nothing_ms=0.001, sm_mhz=1980.0, whole=whole)
     judged = study.judged({"time_ms": 1.05, "profiler_ms": 1.05}, seen)
     assert judged["reference"] == reference
     assert judged["difference"] == pytest.approx(difference)
     assert judged["difference_to_ncu"] == (None if seen is None else pytest.approx(0.05))
+
+
+def test_ncu_watches_chains_long_enough_and_calls_as_they_are(study: Any) -> None:
+    chain = study.watched_by_ncu({"call": "gamma 6", "copies": 128, "length": 128, "time_ms": 0.024})
+    assert chain.length == 7 * 128
+    alone = study.watched_by_ncu({"call": "scale 9", "copies": 1, "length": 1, "time_ms": 0.4})
+    assert alone.length == 1
 
 
 def test_the_profiler_counts_the_calls_that_are_samples_alone(study: Any) -> None:
