@@ -43,7 +43,6 @@ from lbench.protocol import Protocol, Stopping
 from lbench.statistics import median, median_interval
 from lbench.timers import Turn
 
-
 LONG_MS = 20.0
 """A chain that ncu watches takes so long: what ncu counts for nothing is a hundredth of it."""
 

@@ -2,9 +2,9 @@
 
 A call timed by events is watched kernel by kernel, the same buffer being overwritten before each call; one
 timed in a chain in a graph as a chain, watched as a whole, so that what lies between two kernels counts for
-both. Of every time goes what ncu counts for a kernel that does nothing: 1 us, and some 0.2 ms where it was told
-to take graphs as a whole; so its chains are longer than lbench's. It is told to leave caches and clocks alone.
-It rests between what it watches, so a card at its power cap otherwise has another clock.
+both. From every time is taken what ncu counts for a kernel that does nothing: 1 us, and some 0.2 ms where it
+was told to take graphs as a whole; so its chains are longer than lbench's. It is told to leave caches and
+clocks alone. It rests between what it watches, so a card at its power cap otherwise has another clock.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Seen:
 
     time_ms: float
     nothing_ms: float
-    """What ncu counted for a kernel that does nothing, taken from what it counted for the call or its chain."""
+    """What ncu counted for a kernel that does nothing: taken from what it counted for the rest."""
     sm_mhz: float
     whole: bool
     """Whether its chain was watched as one: else the time is the sum of its kernels'."""
