@@ -20,6 +20,7 @@ def test_documents_fill_the_pack(mean: int, kind: str) -> None:
     lengths = packed.lengths_of(mean, kind)
     assert sum(lengths) == packed.TOKENS
     assert min(lengths) > 0
+    assert min(lengths[:-1], default=mean) >= packed.shortest(mean, kind)
     assert max(lengths) <= 7 * mean // 4
     if kind == "equal":
         assert set(lengths) == {mean}
