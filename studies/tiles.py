@@ -34,6 +34,8 @@ TILES = tuple(itertools.product((64,), (32, 64, 128), (4, 8), (1, 2, 3)))
 CLOSE = {"bf16": 0.02, "fp16": 5e-3, "fp32": 2e-5}
 """So far, relative RMS, may results be from those of the table's tile: two tiles round in other places."""
 REGISTERS = 65536
+_kept: dict[str, Callable[..., dict[str, Any]]] = {}
+"""What was replaced, as it was."""
 MOST_PROGRAMS = 4
 
 
@@ -188,8 +190,18 @@ def use(tile: tuple[int, ...] | None, programs: int = 1, products: str = "ieee")
         return tiles.Tile(**fitting, programs_per_sm=programs)
 
     launch.choose_tile = chosen if tile else tiles.choose_tile  # type: ignore[assignment]
-    launch.FP32_PRODUCTS = products if tile else tiles.FP32_PRODUCTS
+    launch._constants = _constants_with(products if tile else "ieee")
     launch._walk_variant.cache_clear()
+
+
+def _constants_with(products: str) -> Callable[..., dict[str, Any]]:
+    """How kernels get their constants, with these products of fp32."""
+    from lightning_attention import launch
+
+    made = _kept.setdefault("constants", launch._constants)
+    if products == "ieee":
+        return made
+    return lambda *args, **kwargs: made(*args, **kwargs) | {"PRECISION": products}
 
 
 def forward(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

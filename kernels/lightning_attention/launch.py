@@ -13,7 +13,7 @@ from triton.runtime.jit import JITFunction
 from .layout import choose_unit, count_strides, densify, lay_out
 from .shares import Shares, share_out
 from .states import carry_states_kernel, own_states_kernel
-from .tiles import FP32_PRODUCTS, Tile, choose_states_tile, choose_tile, pad_dim
+from .tiles import Tile, choose_states_tile, choose_tile, pad_dim
 from .variants import Variant
 from .walk import walk_kernel
 
@@ -306,7 +306,7 @@ def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, allow_tf32: boo
         "BLOCK_D": pad_dim(dim),
         "BLOCK_E": tile.block_e,
         "UNIT": unit,
-        "PRECISION": "tf32" if allow_tf32 else FP32_PRODUCTS,
+        "PRECISION": "tf32" if allow_tf32 else "ieee",
     }
 
 

@@ -39,8 +39,6 @@ TILES_16_BIT_SMALL = {
     128: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2),
     256: Tile(block_t=32, block_e=32, num_warps=4, num_stages=1),
 }
-# Products of fp32 where torch does not allow tf32: exact ones, not three of tf32 (`tf32x3`, LOG.md).
-FP32_PRODUCTS = "ieee"
 # IEEE products run on the plain fp32 units, whose operands Triton holds in registers: small blocks (D = 256
 # still spills 312 bytes a thread).
 TILES_32_BIT = {
