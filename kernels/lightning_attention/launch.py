@@ -58,7 +58,7 @@ class Sequences:
         num_sequences = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         slots = describe_card(q.device).num_sms
         if path == "plain":
-            tile = choose_tile(q.dtype, q.shape[-1], v.shape[-1], describe_card(q.device).shared_bytes)
+            tile = choose_tile(q.dtype, q.shape[-1], v.shape[-1], *_switches(q))
             slots = max(1, slots * tile.programs_per_sm // _ceil_div(v.shape[-1], tile.block_e))
         with on_device(q):
             shares = share_out(slopes, cu_seqlens, num_sequences, q.shape[1], slots, q.dtype)
@@ -250,9 +250,23 @@ def allows_tf32(x: torch.Tensor) -> bool:
     return matmul.allow_tf32 if precision is None else precision == "tf32"
 
 
-def _switches(x: torch.Tensor) -> tuple[int, bool]:
-    """What a compilation depends on beside the call: shared memory, and whether tf32 is allowed."""
-    return describe_card(x.device).shared_bytes, allows_tf32(x)
+def choose_products(x: torch.Tensor) -> str:
+    """How fp32 is multiplied, in Triton's words; 16-bit operands are multiplied as they are.
+
+    Three products of tf32 make one whose error is nearly that of fp32: on Hopper, whose tensor cores read
+    operands from shared memory. Before it they take them from registers, which do not hold the three (32 are
+    left a thread, and up to 17 KB of spills).
+    """
+    capability = describe_card(x.device).capability
+    if allows_tf32(x) and capability[0] != 10:  # Triton 3.6 cannot compile the walk for tf32 on Blackwell
+        return "tf32"
+    hopper = torch.version.hip is None and capability == (9, 0)
+    return "tf32x3" if x.dtype is torch.float32 and hopper else "ieee"
+
+
+def _switches(x: torch.Tensor) -> tuple[int, str]:
+    """What a compilation depends on beside the call: shared memory, and how fp32 is multiplied."""
+    return describe_card(x.device).shared_bytes, choose_products(x)
 
 
 @functools.cache
@@ -260,14 +274,14 @@ def _walk_variant(
     dtype: torch.dtype,
     dim: int,
     dim_out: int,
-    switches: tuple[int, bool],
+    switches: tuple[int, str],
     backwards: bool,
     transposed: bool,
     packed: bool,
 ) -> Compiled:
-    tile = choose_tile(dtype, dim, dim_out, switches[0])
+    tile = choose_tile(dtype, dim, dim_out, *switches)
     unit = choose_unit(dtype, dim, dim_out)
-    constants = _constants(tile, dim, dim_out, unit, allow_tf32=switches[1])
+    constants = _constants(tile, dim, dim_out, unit, products=switches[1])
     constants |= {"BACKWARDS": backwards, "TRANSPOSED": transposed, "PACKED": packed}
     options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
     return Compiled(tile=tile, unit=unit, variant=Variant(walk_kernel, constants, **options))
@@ -278,15 +292,15 @@ def _states_variants(
     dtype: torch.dtype,
     dim: int,
     dim_out: int,
-    switches: tuple[int, bool],
+    switches: tuple[int, str],
     backwards: bool,
     packed: bool,
     max_cuts: int,
 ) -> Compiled:
-    tile = choose_states_tile(dtype, dim, dim_out, switches[0])
+    tile = choose_states_tile(dtype, dim, dim_out, *switches)
     unit = choose_unit(dtype, dim, dim_out)
     shared = {"PIECES": PIECES, "BACKWARDS": backwards, "PACKED": packed}
-    own = _constants(tile, dim, dim_out, unit, allow_tf32=switches[1]) | shared
+    own = _constants(tile, dim, dim_out, unit, products=switches[1]) | shared
     carry = {"STATE_SIZE": dim * dim_out, "BLOCK": CARRY_BLOCK, "BLOCK_T": tile.block_t, "MAX_CUTS": max_cuts}
     options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
     return Compiled(
@@ -297,8 +311,8 @@ def _states_variants(
     )
 
 
-def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, allow_tf32: bool) -> dict[str, Any]:
-    """Constants of a walk and its states in the order of their signatures; fp32 is IEEE or tf32."""
+def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, products: str) -> dict[str, Any]:
+    """Constants of a walk and its states in the order of their signatures."""
     return {
         "D": dim,
         "E": dim_out,
@@ -306,7 +320,7 @@ def _constants(tile: Tile, dim: int, dim_out: int, unit: int, *, allow_tf32: boo
         "BLOCK_D": pad_dim(dim),
         "BLOCK_E": tile.block_e,
         "UNIT": unit,
-        "PRECISION": "tf32" if allow_tf32 else "ieee",
+        "PRECISION": products,
     }
 
 

@@ -58,9 +58,18 @@ NARROW = [(16, 16), (32, 32), (64, 16), (128, 32), (256, 32), (256, 16)]  # prod
 
 
 @pytest.mark.parametrize("dims", DIMS + NARROW)
-def test_other_dims(device, dims):
-    x = make_inputs(device, torch.bfloat16, batch=2, tokens=3000, heads=3, dim=dims[0], dim_out=dims[1])
-    check_against_blocks(x, alibi(3, device), torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_other_dims(device, dims, dtype):
+    x = make_inputs(device, dtype, batch=2, tokens=3000, heads=3, dim=dims[0], dim_out=dims[1])
+    check_against_blocks(x, alibi(3, device), dtype)
+
+
+# Without decay states are carried to each share by kernels of their own.
+@pytest.mark.parametrize("dims", [(64, 64), (128, 256), (256, 256), (256, 32)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_other_dims_without_decay(device, dims, dtype):
+    x = make_inputs(device, dtype, batch=1, tokens=3000, heads=2, dim=dims[0], dim_out=dims[1])
+    check_against_blocks(x, torch.zeros(2, device=device), dtype)
 
 
 def test_tf32_where_torch_allows_it(device, monkeypatch):
