@@ -41,21 +41,33 @@ TILES_16_BIT_SMALL = {
     128: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2),
     256: Tile(block_t=32, block_e=32, num_warps=4, num_stages=1),
 }
-# fp32 as products of tf32 on tensor cores that read shared memory. A state spills (D = 128: 1.9 KB a thread),
-# and still it takes a quarter of the time of IEEE products.
+# fp32 as three products of tf32, on tensor cores that read shared memory: states spill (D = 128: 1.9 KB a
+# thread), and still D = 128 takes a quarter of the time of IEEE products.
 TILES_TF32X3 = {
-    dim: Tile(block_t=64, block_e=64, num_warps=4, num_stages=1, programs_per_sm=2)
-    for dim in (16, 32, 64, 128, 256)
+    **{
+        dim: Tile(block_t=64, block_e=64, num_warps=4, num_stages=1, programs_per_sm=2)
+        for dim in (16, 32, 64, 128)
+    },
+    256: Tile(block_t=64, block_e=64, num_warps=8, num_stages=1),
+}
+# One product of tf32: blocks that every card with such units has room for.
+TILES_TF32 = {
+    **{
+        dim: Tile(block_t=32, block_e=64, num_warps=4, num_stages=1, programs_per_sm=2)
+        for dim in (16, 32, 64, 128)
+    },
+    256: Tile(block_t=32, block_e=64, num_warps=8, num_stages=1),
 }
 # IEEE products run on the plain fp32 units, whose operands Triton holds in registers: small blocks (D = 256
 # still spills 312 bytes a thread).
-TILES_32_BIT = {
+TILES_IEEE = {
     16: Tile(block_t=32, block_e=32, num_warps=4, num_stages=2, programs_per_sm=4),
     32: Tile(block_t=32, block_e=32, num_warps=4, num_stages=2, programs_per_sm=4),
     64: Tile(block_t=32, block_e=32, num_warps=8, num_stages=2, programs_per_sm=2),
     128: Tile(block_t=16, block_e=16, num_warps=8, num_stages=2, programs_per_sm=2),
     256: Tile(block_t=16, block_e=16, num_warps=8, num_stages=2),
 }
+TILES_32_BIT = {"tf32x3": TILES_TF32X3, "tf32": TILES_TF32, "ieee": TILES_IEEE}
 
 # States at cuts (states.py) take k and v alone: all of E at once, so that k is read once.
 STATES_TILE = Tile(block_t=64, block_e=128, num_warps=8, num_stages=3)
@@ -76,7 +88,7 @@ def choose_tile(
     """
     roomy = shared_bytes >= ROOMY_BYTES
     if dtype is torch.float32:
-        table = TILES_TF32X3 if products == "tf32x3" else TILES_32_BIT
+        table = TILES_32_BIT[products]
     else:
         table = TILES_16_BIT if roomy else TILES_16_BIT_SMALL
     tile = table[pad_dim(dim)]
