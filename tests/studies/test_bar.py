@@ -46,8 +46,8 @@ def test_kept_rows_are_set_beside_the_aims() -> None:
     lines = told(KEPT)
     assert len(lines) == len(bar.AIMS)
     assert "54.4 (1 x 131,072) | goal reached" in lines["times the authors' speed, forward + backward"]
-    assert "747 (1 x 1,024) | short by 273.7%" in lines["host time of 1 x 1,024, us: forward + backward"]
-    assert "0.63 (1 x 131,072, deep) | reached" in lines["no decay, a last layer's: forward"]
+    assert "747 (1 x 1,024) | short by 274 %" in lines["host time of 1 x 1,024, us: forward + backward"]
+    assert "0.634 (1 x 131,072, deep) | reached" in lines["no decay, a last layer's: forward"]
     assert not any("no row of" in line for line in lines.values())
 
 
