@@ -32,8 +32,9 @@ TILES_16_BIT = {
     128: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2, programs_per_sm=2),
     256: Tile(block_t=64, block_e=64, num_warps=4, num_stages=1, programs_per_sm=2),
 }
-# With four warps and fewer columns than 64 Triton 3.6 compiles a product at D = 256 that reads out of range.
-TILE_256_NARROW = Tile(block_t=64, block_e=32, num_warps=8, num_stages=2)
+# D = 256 with a narrower E. With four warps and fewer columns than 64 Triton 3.6 compiles a product that reads
+# out of range; and a walk whose dims are unequal has the programs that fit its other direction: one an SM.
+TILE_256_NARROW = Tile(block_t=64, block_e=64, num_warps=8, num_stages=2)
 # Cards with less shared memory, whose tensor cores also take operands from registers only (compute capability
 # 8.0 to 8.9, 12.0): wide states would spill.
 TILES_16_BIT_SMALL = {
@@ -92,7 +93,7 @@ def choose_tile(
     else:
         table = TILES_16_BIT if roomy else TILES_16_BIT_SMALL
     tile = table[pad_dim(dim)]
-    if tile is TILES_16_BIT[256] and pad_dim(dim_out) < tile.block_e:
+    if tile is TILES_16_BIT[256] and pad_dim(dim_out) < 256:
         tile = TILE_256_NARROW
     return dataclasses.replace(tile, block_e=min(tile.block_e, pad_dim(dim_out)))
 
