@@ -14,7 +14,7 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,12 @@ class Plan:
         self._begun.setdefault(case.backend, group)
         self._checked.add(_checked_for(case))
         self._compiled.add(_compiled_for(case))
+
+    def ended(self, backends: Collection[str]) -> None:
+        """Their workers have ended before their time: what these paid once, new ones pay again."""
+        self._begun = {name: group for name, group in self._begun.items() if name not in backends}
+        self._checked = {paid for paid in self._checked if paid[0] not in backends}
+        self._compiled = {case for case in self._compiled if case.backend not in backends}
 
     def landed(self, case: Case) -> None:
         """The case has its row: the clock has what it took, so nothing is set aside for it any more."""

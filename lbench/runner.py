@@ -177,7 +177,7 @@ class Sweep:
                 yield self._keep(self._row(member, member.outcome()))
         again, self._crowded = self._crowded, []
         for case in again:
-            self._crew.keep(())
+            self._dismiss({case.backend for case in self.cases})
             yield from self.rows_of([case], starting)
 
     def _prepared(self, case: Case) -> Member | Row:
@@ -244,8 +244,13 @@ class Sweep:
         if outcome["verdict"] == "out_of_memory" and self._has_company():
             self._crowded.append(case)
         if outcome["verdict"] not in CLEAN:
-            self._crew.dismiss([case.backend])
+            self._dismiss([case.backend])
         return outcome
+
+    def _dismiss(self, backends: Collection[str]) -> None:
+        self._crew.dismiss(backends)
+        if self.plan is not None:
+            self.plan.ended(backends)
 
     def _late(self, said: str, asked: bool) -> str:
         """What was waited for: all of a case's time, of which earlier answers had taken some; or a start."""

@@ -178,6 +178,19 @@ def test_a_run_that_goes_on_pays_again_for_its_workers() -> None:
     assert told[0] - told[1] > 40.0 + 20.0
 
 
+@given(st.sampled_from(["lightning_triton", "lightning_plain"]))
+def test_a_worker_that_was_lost_is_paid_for_again(lost: str) -> None:
+    """Other workers go on; what the next case takes is what it took before any was let in."""
+    fresh, plan = plan_of(), plan_of()
+    plan.reason_to_skip(step_at(1024), [])
+    paid = plan.predict(step_at(2048), []).wall_s
+    plan.ended([lost])
+    told = plan.predict(step_at(2048), []).wall_s
+    first = fresh.predict(step_at(2048), []).wall_s
+    assert paid < first
+    assert told == pytest.approx(first if lost == "lightning_triton" else paid)
+
+
 def test_workers_of_a_group_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """They begin side by side, so many at once as there are cores."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
