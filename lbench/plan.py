@@ -225,7 +225,7 @@ class Plan:
         # Workers of a group begin side by side, so many at once as there are cores.
         if case.backend in self._begun or beside % (os.cpu_count() or 1):
             return 0.0
-        seen = [row.spent.get("start_up", 0.0) for row in rows]
+        seen = [row.spent["start_up"] for row in rows if "start_up" in row.spent]
         return max(seen, default=START_UP_S[case.device])
 
     def _floor_s(self, case: Case) -> float:

@@ -178,6 +178,14 @@ def test_a_run_that_goes_on_pays_again_for_its_workers() -> None:
     assert told[0] - told[1] > 40.0 + 20.0
 
 
+def test_rows_that_kept_no_account_say_nothing_of_a_workers_start() -> None:
+    """As those of an older lbench are: else a resume would count it for nothing."""
+    old = dataclasses.replace(make_row(heads=8), spent={}, wall_s=1.0)
+    known = dataclasses.replace(old, spent={"start_up": 3.0, "sampling": 1.0})
+    told = [plan_of().predict(case_at(1024, backend="gla_eager"), [row]).wall_s for row in (old, known)]
+    assert told[0] - told[1] == pytest.approx(MARGIN * (START_UP_S["cpu"] - 3.0))
+
+
 @given(st.sampled_from(["lightning_triton", "lightning_plain"]))
 def test_a_worker_that_was_lost_is_paid_for_again(lost: str) -> None:
     """Other workers go on; what the next case takes is what it took before any was let in."""
