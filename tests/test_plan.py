@@ -75,6 +75,19 @@ def test_what_a_backend_took_elsewhere_scales_the_guess() -> None:
     assert plan_of().predict(case_at(8192), rows_at(4096, backend="gla_eager")).basis == "from other backends"
 
 
+@given(st.floats(0.1, 1e4))
+def test_mixers_say_nothing_of_a_models_calls_and_memory(time_ms: float) -> None:
+    """A short call is many times above its floor for its launch alone, and a step is not a row of those."""
+    mixer = make_row(backend="lightning_triton", device="cuda", time_ms=time_ms)
+    mixer = dataclasses.replace(mixer, spent={"start_up": START_UP_S["cuda"], "sampling": 1.0})
+    step = dataclasses.replace(make_row(time_ms=time_ms), case=step_at(1024), spent=mixer.spent)
+    told = [plan_of().predict(step_at(2048), rows) for rows in ([], [mixer])]
+    assert told[0] == told[1]
+    other = dataclasses.replace(mixer.case, seq_len=4096)
+    told = [plan_of().predict(other, rows) for rows in ([], [step])]
+    assert told[0] == told[1]
+
+
 def test_predictions_get_better_as_rows_land() -> None:
     """Wherever the truth lies, two rows of the series tell it better than the guess."""
     for factor in (0.01, 100.0):
