@@ -14,7 +14,7 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,14 +101,15 @@ class Plan:
 
     def predict(self, case: Case, rows: Iterable[Row]) -> Prediction:
         """What `case` will take, given the rows there are."""
-        measured = [row for row in rows if row.case.device == case.device and row.memory]
-        measured = [row for row in measured if floors.are_known(row.case)]
+        here = [row for row in rows if row.case.device == case.device and row.memory]
+        # Mixers are some way above their floor, whole models are told by their parts.
+        measured = [
+            row for row in here if bool(row.case.model) == bool(case.model) and floors.are_known(row.case)
+        ]
         series = series_of(case, measured)
         timed = [row for row in measured if row.times_ms]
         call_s, basis = self._call_s(case, [row for row in series if row.times_ms], timed)
-        once_s = (
-            self._start_up_s(case, measured) + self._once_s(case, timed) + self._twin_s(case, call_s, timed)
-        )
+        once_s = self._start_up_s(case, here) + self._once_s(case, timed) + self._twin_s(case, call_s, here)
         memory = predicted_memory_bytes(case, series)
         return Prediction(
             call_s=call_s,
@@ -142,6 +143,12 @@ class Plan:
         self._checked.add(_checked_for(case))
         self._compiled.add(_compiled_for(case))
 
+    def ended(self, backends: Collection[str]) -> None:
+        """Their workers have ended before their time: what these paid once, new ones pay again."""
+        self._begun = {name: group for name, group in self._begun.items() if name not in backends}
+        self._checked = {paid for paid in self._checked if paid[0] not in backends}
+        self._compiled = {case for case in self._compiled if case.backend not in backends}
+
     def landed(self, case: Case) -> None:
         """The case has its row: the clock has what it took, so nothing is set aside for it any more."""
         self._promised.pop(case.key, None)
@@ -158,9 +165,9 @@ class Plan:
         rounds_s = self.stopping.rounds_of(call_s) * ROUND_S
         return max(self.stopping.calls(call_s) * call_s, self.stopping.budget_s) + rounds_s
 
-    def _twin_s(self, case: Case, call_s: float, timed: list[Row]) -> float:
+    def _twin_s(self, case: Case, call_s: float, rows: list[Row]) -> float:
         """The A/A pair, of which the second case of a group makes one."""
-        has_pair = any(row.twin for row in timed)
+        has_pair = any(row.twin for row in rows)
         if self._members[group_of(case)] != 1 or not has_twin(call_s, self.stopping, has_pair):
             return 0.0
         return self._sampling_s(call_s)
@@ -174,7 +181,7 @@ class Plan:
 
     def _factor(self, case: Case, series: list[Row], timed: list[Row]) -> float:
         """Times that guess which cases took; one that paid for others too says only that it is not more."""
-        alike = [row for row in timed if _spent_s(row) and _one_kind(row.case, case)]
+        alike = [row for row in timed if _spent_s(row)]
         checked = {row.case for row in _firsts(alike, _checked_for)}
         compiled = {row.case for row in _firsts(alike, _compiled_for)}
 
@@ -190,7 +197,7 @@ class Plan:
 
     def _once_s(self, case: Case, timed: list[Row]) -> float:
         """What a case pays for later ones too, where none was let in that has paid for it."""
-        rows = [row for row in timed if _one_kind(row.case, case) and row.case.compile == case.compile]
+        rows = [row for row in timed if row.case.compile == case.compile]
         once_s = 0.0
         if _compiled_for(case) not in self._compiled:
             once_s += _alike(case, _firsts(rows, _compiled_for), _compile_s, self._compiling_s(case))[0]
@@ -219,7 +226,7 @@ class Plan:
         # Workers of a group begin side by side, so many at once as there are cores.
         if case.backend in self._begun or beside % (os.cpu_count() or 1):
             return 0.0
-        seen = [row.spent.get("start_up", 0.0) for row in rows]
+        seen = [row.spent["start_up"] for row in rows if "start_up" in row.spent]
         return max(seen, default=START_UP_S[case.device])
 
     def _floor_s(self, case: Case) -> float:
@@ -257,10 +264,6 @@ def _checked_for(case: Case) -> tuple[object, ...]:
 def _compiled_for(case: Case) -> Case:
     """What is compiled once: mixers at any length, blocks of models at a number of tokens, as one row."""
     return dataclasses.replace(case, batch=1, seq_len=case.tokens if case.compile == "on" else 1)
-
-
-def _one_kind(one: Case, other: Case) -> bool:
-    return bool(one.model) == bool(other.model)
 
 
 def _spent_s(row: Row) -> float:

@@ -37,7 +37,7 @@ def reason_to_skip(
     (`memory_is_safe`, a GPU), the first length predicted not to fit is tried all the same: only that makes it
     known where the limit lies.
     """
-    related = [row for row in measured if _related(row.case, case)]
+    related = [row for row in measured if is_shorter(row.case, case)]
     series = series_of(case, related)
     for row in related:
         if row.verdict in ("out_of_memory", "timeout"):
@@ -77,8 +77,8 @@ def check_calls(case: Case, call_s: float, stopping: Stopping) -> int:
     return LONG_STEP_CALLS if (case.pass_name, case.device) == ("train", "cuda") else LONG_CHECK_CALLS
 
 
-def _related(shorter: Case, case: Case) -> bool:
-    """Whether two cases differ in length alone, at one batch or at one number of tokens."""
+def is_shorter(shorter: Case, case: Case) -> bool:
+    """Whether it differs from `case` in a shorter length alone, at one batch or at one number of tokens."""
     if shorter.seq_len >= case.seq_len or not (shorter.batch == case.batch or shorter.tokens == case.tokens):
         return False
     return dataclasses.replace(shorter, batch=case.batch, seq_len=case.seq_len) == case
@@ -89,7 +89,7 @@ def series_of(case: Case, rows: Iterable[Row]) -> list[Row]:
 
     Those at the same batch, or where there are none, at the same number of tokens.
     """
-    measured = [row for row in rows if row.memory and _related(row.case, case)]
+    measured = [row for row in rows if row.memory and is_shorter(row.case, case)]
     series = [row for row in measured if row.case.batch == case.batch] or measured
     return sorted(series, key=lambda row: row.case.seq_len)
 

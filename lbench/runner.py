@@ -11,7 +11,7 @@ import datetime
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,7 +177,7 @@ class Sweep:
                 yield self._keep(self._row(member, member.outcome()))
         again, self._crowded = self._crowded, []
         for case in again:
-            self._crew.keep(())
+            self._dismiss({case.backend for case in self.cases})
             yield from self.rows_of([case], starting)
 
     def _prepared(self, case: Case) -> Member | Row:
@@ -244,8 +244,13 @@ class Sweep:
         if outcome["verdict"] == "out_of_memory" and self._has_company():
             self._crowded.append(case)
         if outcome["verdict"] not in CLEAN:
-            self._crew.dismiss([case.backend])
+            self._dismiss([case.backend])
         return outcome
+
+    def _dismiss(self, backends: Collection[str]) -> None:
+        self._crew.dismiss(backends)
+        if self.plan is not None:
+            self.plan.ended(backends)
 
     def _late(self, said: str, asked: bool) -> str:
         """What was waited for: all of a case's time, of which earlier answers had taken some; or a start."""
@@ -255,9 +260,7 @@ class Sweep:
 
     def _cannot(self, case: Case) -> dict[str, Any] | None:
         """The outcome of a case for which its backend is not made, or not installed."""
-        if is_replay(self.device.device):
-            return None  # the rows say it
-        found = barrier(case, self.device.capability)
+        found = reason_it_cannot(case, self.device)
         return {"verdict": found[0], "reason": found[1]} if found else None
 
     def _should_not(self, case: Case) -> dict[str, Any] | None:
@@ -268,19 +271,7 @@ class Sweep:
         return {"verdict": "skipped", "reason": skip} if skip else None
 
     def _hopeless(self, case: Case) -> str | None:
-        if case.model and not (self.verify_only or is_replay(self.device.device)):
-            from lbench.models.room import reason_not_to_try
-
-            if reason := reason_not_to_try(case, self.device.memory_bytes, self.device.kind):
-                return reason
-        return reason_to_skip(
-            case,
-            self.rows.values(),
-            self.suite.stopping,
-            self.suite.cell_timeout_s,
-            self.device.memory_bytes,
-            memory_is_safe=self.device.kind == "cuda" or memory_is_limited(),
-        )
+        return reason_not_to_try(case, self.rows.values(), self.suite, self.device, self.verify_only)
 
     def _strangers(self) -> list[str]:
         """The doubt that other processes than ours compute on the card."""
@@ -325,6 +316,32 @@ class Sweep:
         if self.plan is not None:
             self.plan.landed(row.case)
         return row
+
+
+def reason_it_cannot(case: Case, device: Device) -> tuple[str, str] | None:
+    """Verdict and reason of a case for which its backend is not made, or not installed."""
+    if is_replay(device.device):
+        return None  # the rows say it
+    return barrier(case, device.capability)
+
+
+def reason_not_to_try(
+    case: Case, rows: Iterable[Row], suite: Suite, device: Device, verify_only: bool = False
+) -> str | None:
+    """Why a case is predicted not to end well, given the rows there are."""
+    if case.model and not (verify_only or is_replay(device.device)):
+        from lbench.models import room
+
+        if reason := room.reason_not_to_try(case, device.memory_bytes, device.kind):
+            return reason
+    return reason_to_skip(
+        case,
+        rows,
+        suite.stopping,
+        suite.cell_timeout_s,
+        device.memory_bytes,
+        memory_is_safe=device.kind == "cuda" or memory_is_limited(),
+    )
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ time (the clock was set back) never counts.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -272,5 +273,15 @@ def measure(
     if device is None:
         tensors = [value for value in (*arguments, *named.values()) if hasattr(value, "device")]
         device = str(tensors[0].device) if tensors else "cpu"
-    call()
-    return sample(call, clock_of(device), Stopping(budget_s=budget_s))
+    with _current(device):
+        call()
+        return sample(call, clock_of(device), Stopping(budget_s=budget_s))
+
+
+def _current(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Within it a GPU is the current one: events and streams are those of that."""
+    if not device.startswith("cuda"):
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.cuda.device(device)

@@ -7,9 +7,9 @@
 A line a tile: the shared memory, registers and stack (spills) of its forward kernel, how many programs of it
 fit a multiprocessor, and, on a GPU, the time of a forward pass and its share of the memory floor, with one
 program a multiprocessor and with as many as fit. The `keep` quickest are timed with their gradients, too. A
-tile whose results are not those of the table's tile has no time, nor has one that breaks the process, which
-then is replaced: some are compiled wrongly. The kernels use what the table says: a tile that wins is written
-there by hand, with the reason in LOG.md. A search takes about 4 s a tile.
+tile whose results are not those of the table's tile has no time, nor has one that breaks the process, or
+hangs, which then is replaced: some are compiled wrongly. The kernels use what the table says: a tile that
+wins is written there by hand, with the reason in LOG.md. A search takes about 4 s a tile.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ REGISTERS = 65536
 _kept: dict[str, Callable[..., dict[str, Any]]] = {}
 """What was replaced, as it was."""
 MOST_PROGRAMS = 4
+PATIENCE_S = 120.0
+"""For what a tile takes 4 s for; one that hangs is ended then."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,23 +126,29 @@ def search(arguments: argparse.Namespace) -> int:
 
 
 class Apart:
-    """A process that is replaced when a call in it fails: after a fault a GPU's context is lost."""
+    """A process that is replaced when a call in it fails or hangs: after a fault a GPU's context is lost."""
 
     def __enter__(self) -> Apart:
         self._pool = self._new()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self._end()
 
     def run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the call returns, or as text why it did not."""
         try:
-            return self._pool.submit(call, *args, **kwargs).result()
+            return self._pool.submit(call, *args, **kwargs).result(PATIENCE_S)
         except Exception as error:
-            self._pool.shutdown()
+            self._end()
             self._pool = self._new()
-            return f"fails: {(str(error) or type(error).__name__).splitlines()[0][:90]}"
+            late = f"no answer in {PATIENCE_S:g} s" if isinstance(error, TimeoutError) else ""
+            return f"fails: {(str(error) or late or type(error).__name__).splitlines()[0][:90]}"
+
+    def _end(self) -> None:
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()  # it may hang in the driver
+        self._pool.shutdown()
 
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
@@ -157,12 +165,11 @@ def time_tile(
     use(None)
     right = call(inputs)
     use(tile, programs, arguments.products)
-    error = max(
-        float((ours - theirs).norm(dtype=torch.float32) / theirs.norm(dtype=torch.float32))
-        for ours, theirs in zip(call(inputs), right, strict=True)
-    )
-    if not error <= CLOSE["tf32" if arguments.products == "tf32" else arguments.dtype]:
-        raise RuntimeError(f"results are {error:.1e} off those of the table's tile")
+    limit = CLOSE["tf32" if arguments.products == "tf32" else arguments.dtype]
+    for ours, theirs in zip(call(inputs), right, strict=True):
+        error = float((ours - theirs).norm(dtype=torch.float32) / theirs.norm(dtype=torch.float32))
+        if not error <= limit:
+            raise RuntimeError(f"results are {error:.1e} off those of the table's tile")
     return _time(lambda: call(inputs))
 
 

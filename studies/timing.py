@@ -304,7 +304,7 @@ def study(device: str, size: Size, out: Path, compare: bool = True) -> dict[str,
     path = out / "agreement.csv"
     measured_rows = kept(agreement(device, size), path, lambda row: print(row["call"], flush=True))
     seen = timing_ncu.watch([watched_by_ncu(row) for row in measured_rows], device)
-    agreed = kept(map(judged, measured_rows, seen), path, told)
+    agreed = kept(list(map(judged, measured_rows, seen)), path, told)
     compared = kept(comparisons(device, size), out / "comparisons.csv", lambda _: None) if compare else []
     timing_figures.draw(agreed, compared, out)
     return summary(agreed, compared)
@@ -325,6 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device == "cpu":
         # The smallest share of a machine that may have other things to do.
         torch.set_num_threads(1)
+    else:
+        torch.cuda.set_device(device)
     started = time.perf_counter()
     with preflight.hold(measurement.gpu_uuid(device) or device):
         found = study(device, SMALL if given.small else FULL, given.out, not given.agreement)

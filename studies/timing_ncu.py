@@ -72,7 +72,11 @@ def watch(calls: Sequence[Watched], device: str, timeout_s: float = TIMEOUT_S) -
     command += ["--clock-control", "none", "--cache-control", "none", "--profile-from-start", "off"]
     command += ["--graph-profiling", "graph"]
     command += [sys.executable, str(Path(__file__)), device, *map(str, calls)]
-    code, said = nsight.run_process(command, timeout_s)
+    try:
+        code, said = nsight.run_process(command, timeout_s)
+    except KeyboardInterrupt:
+        print("stopped before ncu told of a call", flush=True)
+        return unknown
     try:
         seen = times(counters.parse(said), calls)
     except Unreadable as error:
@@ -126,6 +130,7 @@ def _run(device: str, calls: Sequence[Watched]) -> None:
     from lbench import graph
     from lbench.clock import l2_bytes
 
+    torch.cuda.set_device(device)
     buffer = torch.empty(2 * l2_bytes(device), dtype=torch.int8, device=device)
     buffer.zero_()
     torch.cuda._sleep(1)

@@ -14,6 +14,7 @@ from lbench.statistics import median
 CALLS = 10
 CHAINS = 4
 """Replays of a chain that are looked at, in place of calls."""
+AGAIN = "it lost some: take the study again"
 
 
 class _Counted(Protocol):
@@ -46,8 +47,10 @@ def watched(work: Timed, device: str, sampled: Callable[[], T]) -> tuple[T, floa
     """
     taken: list[T] = []
     kernels = _without_overwriting(_seen(device, lambda: taken.append(sampled())), device)
-    counted = taken[0].calls() * kernels_of(work, device)
-    return taken[0], _median_ms(kernels[-counted:], taken[0].calls())
+    calls, each = taken[0].calls(), kernels_of(work, device)
+    if len(kernels) < calls * each:
+        raise RuntimeError(f"the profiler saw {len(kernels)} kernels of {calls} calls of {each}; {AGAIN}")
+    return taken[0], _median_ms(kernels[-calls * each :], calls)
 
 
 def kernels_of(work: Timed, device: str) -> int:
@@ -62,9 +65,9 @@ def _without_overwriting(kernels: Sequence[tuple[str, float]], device: str) -> l
 
 def _median_ms(times_us: Sequence[float], calls: int) -> float:
     """Of kernels' times in their order, those of one call added up."""
-    if not times_us:
-        raise RuntimeError("the profiler saw no kernel of the call")
     each = len(times_us) // calls
+    if not each or len(times_us) % calls:
+        raise RuntimeError(f"the profiler saw {len(times_us)} kernels of {calls} calls; {AGAIN}")
     sums = [sum(times_us[first : first + each]) for first in range(0, len(times_us) - each + 1, each)]
     return median(sums) * 1e-3
 

@@ -75,6 +75,19 @@ def test_what_a_backend_took_elsewhere_scales_the_guess() -> None:
     assert plan_of().predict(case_at(8192), rows_at(4096, backend="gla_eager")).basis == "from other backends"
 
 
+@given(st.floats(0.1, 1e4))
+def test_mixers_say_nothing_of_a_models_calls_and_memory(time_ms: float) -> None:
+    """A short call is many times above its floor for its launch alone, and a step is not a row of those."""
+    mixer = make_row(backend="lightning_triton", device="cuda", time_ms=time_ms)
+    mixer = dataclasses.replace(mixer, spent={"start_up": START_UP_S["cuda"], "sampling": 1.0})
+    step = dataclasses.replace(make_row(time_ms=time_ms), case=step_at(1024), spent=mixer.spent)
+    told = [plan_of().predict(step_at(2048), rows) for rows in ([], [mixer])]
+    assert told[0] == told[1]
+    other = dataclasses.replace(mixer.case, seq_len=4096)
+    told = [plan_of().predict(other, rows) for rows in ([], [step])]
+    assert told[0] == told[1]
+
+
 def test_predictions_get_better_as_rows_land() -> None:
     """Wherever the truth lies, two rows of the series tell it better than the guess."""
     for factor in (0.01, 100.0):
@@ -176,6 +189,27 @@ def test_a_run_that_goes_on_pays_again_for_its_workers() -> None:
     running.reason_to_skip(step_at(1024), [])
     told = [plan.predict(step_at(4096), rows).wall_s for plan in (resumed, running)]
     assert told[0] - told[1] > 40.0 + 20.0
+
+
+def test_rows_that_kept_no_account_say_nothing_of_a_workers_start() -> None:
+    """As those of an older lbench are: else a resume would count it for nothing."""
+    old = dataclasses.replace(make_row(heads=8), spent={}, wall_s=1.0)
+    known = dataclasses.replace(old, spent={"start_up": 3.0, "sampling": 1.0})
+    told = [plan_of().predict(case_at(1024, backend="gla_eager"), [row]).wall_s for row in (old, known)]
+    assert told[0] - told[1] == pytest.approx(MARGIN * (START_UP_S["cpu"] - 3.0))
+
+
+@given(st.sampled_from(["lightning_triton", "lightning_plain"]))
+def test_a_worker_that_was_lost_is_paid_for_again(lost: str) -> None:
+    """Other workers go on; what the next case takes is what it took before any was let in."""
+    fresh, plan = plan_of(), plan_of()
+    plan.reason_to_skip(step_at(1024), [])
+    paid = plan.predict(step_at(2048), []).wall_s
+    plan.ended([lost])
+    told = plan.predict(step_at(2048), []).wall_s
+    first = fresh.predict(step_at(2048), []).wall_s
+    assert paid < first
+    assert told == pytest.approx(first if lost == "lightning_triton" else paid)
 
 
 def test_workers_of_a_group_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

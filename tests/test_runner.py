@@ -13,6 +13,7 @@ from lbench import results, telemetry
 from lbench.crew import Crew
 from lbench.device import Device, probe
 from lbench.isolation import Died, TimedOut
+from lbench.plan import Plan
 from lbench.results import Writer
 from lbench.runner import Sweep
 from lbench.suite import Suite
@@ -120,6 +121,21 @@ def test_a_fault_is_a_row_and_the_next_case_has_a_new_worker(
     assert [row.verdict for row in rows[2:]] == (["skipped"] * 2 if settled else ["ok"] * 2)
     assert log.count("start") == (1 if settled else 2)
     assert log.count("close") == log.count("start")
+
+
+def test_a_budget_counts_the_new_worker_after_a_fault(tmp_path: Path) -> None:
+    """What is predicted of the next case when it is let in says that its worker begins again."""
+    begun = []
+
+    class Told(Plan):
+        def reason_to_skip(self, case, rows):
+            begun.append(case.backend in self._begun)
+            return super().reason_to_skip(case, rows)
+
+    sweep = make_sweep(tmp_path, {(2048, "prepare"): Died("the worker ended with signal SIGSEGV")}, [])
+    sweep.plan = Told(sweep.suite.stopping, 10.0, 1e6)
+    list(sweep.measure())
+    assert begun == [False, True, False, True]
 
 
 @pytest.mark.parametrize("asked", ["prepare", 0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -335,3 +336,24 @@ def test_a_device_that_waited_is_known_by_its_start_event(
     assert [reading.time_ms for reading in readings] == [2.0] * 5
     assert sum(reading.host_bound for reading in readings) == host_bound
     assert bool(filled) == cold
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cpu"])
+def test_a_function_is_measured_with_its_gpu_as_the_current_one(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events of another card's stream say nothing of what this one does."""
+    current = ["cuda:0"]
+
+    @contextlib.contextmanager
+    def entered(name: str):
+        current.append(name)
+        yield
+        current.pop()
+
+    monkeypatch.setattr("torch.cuda.device", entered)
+    monkeypatch.setattr("lbench.timing.clock_of", lambda _: CpuClock())
+    seen = set()
+    measure(lambda _: seen.add(current[-1]), SimpleNamespace(device=device), budget_s=0.01)
+    assert seen == {"cuda:1" if device == "cuda:1" else "cuda:0"}
+    assert current == ["cuda:0"]

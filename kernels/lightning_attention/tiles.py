@@ -32,8 +32,8 @@ TILES_16_BIT = {
     128: Tile(block_t=64, block_e=64, num_warps=4, num_stages=2, programs_per_sm=2),
     256: Tile(block_t=64, block_e=64, num_warps=4, num_stages=1, programs_per_sm=2),
 }
-# D = 256 with a narrower E. With four warps and fewer columns than 64 Triton 3.6 compiles a product that reads
-# out of range; and a walk whose dims are unequal has the programs that fit its other direction: one an SM.
+# D = 256 with a narrower E. With four warps and fewer columns than 64 Triton 3.6 compiles a product that
+# reads out of range; and a walk of unequal dims has the programs that fit its other direction: one an SM.
 TILE_256_NARROW = Tile(block_t=64, block_e=64, num_warps=8, num_stages=2)
 # Cards with less shared memory, whose tensor cores also take operands from registers only (compute capability
 # 8.0 to 8.9, 12.0): wide states would spill.

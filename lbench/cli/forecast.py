@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lbench.cli.columns import fitted
 from lbench.durations import format_duration
 from lbench.lengths import format_length
-from lbench.prediction import gib
+from lbench.prediction import gib, is_shorter
 from lbench.terminal import columns
 
 if TYPE_CHECKING:
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
     from lbench.device import Device
     from lbench.plan import Plan, Prediction
     from lbench.results import Results, Row
+    from lbench.suite import Suite
 
 COLUMNS = ("backend", "pass", "batch", "length", "call", "memory", "case", "after", "")
 
 
-def show_plan(
-    plan: Plan, cases: list[Case], earlier: Results | None, device: Device, timeout_s: float
-) -> None:
+def show_plan(plan: Plan, cases: list[Case], earlier: Results | None, device: Device, suite: Suite) -> None:
     """Prints the cases in their order to standard output; their sum to standard error. Measures nothing.
 
     `earlier` holds rows of a folder to resume: their cases are left out, their times sharpen the predictions.
+    A case over the time limit is tried all the same where no shorter one is: it counts with the limit.
     """
     from lbench import rotation
 
-    rows = earlier.rows if earlier else {}
+    rows, timeout_s = earlier.rows if earlier else {}, suite.cell_timeout_s
     lines: list[tuple[str, ...]] = [COLUMNS]
     total_s, skipped = 0.0, 0
+    late: list[Case] = []
     for case in (case for group in rotation.groups(cases) for case in group):
         if case.key in rows and rows[case.key].is_final:
             continue
         prediction = plan.predict(case, rows.values())
-        reason = _cannot(case, device) or _should_not(plan, case, prediction, rows, timeout_s)
-        if reason:
-            skipped += 1
-        else:
-            total_s += prediction.wall_s
+        reason = _reason(case, rows, suite, device) or _after(late, case) or _over_budget(plan, case, rows)
+        skipped += bool(reason)
+        total_s += 0.0 if reason else min(prediction.wall_s, timeout_s)
+        if not reason and prediction.wall_s > timeout_s:
+            late.append(case)
+            reason = f"may be cut off: over {format_duration(timeout_s)} a case ({prediction.basis})"
         lines.append(
             (
                 *(case.who, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
@@ -53,23 +55,29 @@ def show_plan(
         )
     print("\n".join(fitted(lines, 2, columns())))
     told = f"{len(lines) - 1 - skipped} of {len(lines) - 1} cases would be measured"
+    told += f" ({len(late)} perhaps cut off)" * bool(late)
     print(
         f"{told}, in about {format_duration(total_s)}; predictions get better as cases land", file=sys.stderr
     )
 
 
-def _cannot(case: Case, device: Device) -> str:
-    from lbench.barriers import barrier
+def _reason(case: Case, rows: dict[str, Row], suite: Suite, device: Device) -> str:
+    """Why a run would not try a case, as it would say it."""
+    from lbench.runner import reason_it_cannot, reason_not_to_try
 
-    found = barrier(case, device.capability)
-    return f"{found[0]}: {found[1]}" if found else ""
+    if found := reason_it_cannot(case, device):
+        return f"{found[0]}: {found[1]}"
+    skip = reason_not_to_try(case, rows.values(), suite, device)
+    return f"skipped: {skip}" if skip else ""
 
 
-def _should_not(
-    plan: Plan, case: Case, prediction: Prediction, rows: dict[str, Row], timeout_s: float
-) -> str:
-    if prediction.wall_s > timeout_s:
-        return f"skipped or cut off: over {format_duration(timeout_s)} a case ({prediction.basis})"
+def _after(late: list[Case], case: Case) -> str:
+    """That a run skips what is longer than a case it had to cut off."""
+    shorter = [format_length(other.seq_len) for other in late if is_shorter(other, case)]
+    return f"skipped if {shorter[0]} is cut off" if shorter else ""
+
+
+def _over_budget(plan: Plan, case: Case, rows: dict[str, Row]) -> str:
     return "skipped: does not fit into the budget" if plan.reason_to_skip(case, rows.values()) else ""
 
 

@@ -120,7 +120,7 @@ def start(
     if dry_run:
         from lbench.cli.forecast import show_plan
 
-        show_plan(plan, cases, target.earlier(device), device, suite.cell_timeout_s)
+        show_plan(plan, cases, target.earlier(device), device, suite)
         return
     writer, earlier = target.open(suite.name, device)
     sweep = Sweep(

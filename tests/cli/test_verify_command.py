@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from models.scripted import row_of, write
+from rows import make_row
 
 from lbench import models, results
 
@@ -153,6 +154,32 @@ def test_a_dry_run_shows_every_case_and_measures_none(
     assert "3 of 6 cases would be measured" in err
     code, text, _ = cli("run", "--dry-run", "--budget", "1s", "--out", out, *arguments)
     assert sum("does not fit into the budget" in line for line in text.splitlines()) == 3
+
+
+def test_a_dry_run_skips_what_a_run_would_skip(cli, tmp_path: Path) -> None:
+    """What kept rows settle is not tried again, and takes no time."""
+    out = write(tmp_path / "rows", [make_row("timeout", seq_len=32, heads=2, head_dim=16, dtype="fp32")])
+    arguments = ("--backend", "lightning_eager", "--seq", "64", "--pass", "fwd", "--resume", "--out", out)
+    code, text, err = cli("run", "--dry-run", *arguments, "--other-environment", *SMALL)
+    assert code == 0, err
+    assert "skipped: timeout already at 32" in text
+    assert "0 of 1 cases would be measured, in about 0.0s" in err
+    assert cli("run", *arguments, "--other-environment", *SMALL)[0] == 0
+    assert [row.reason for row in results.read(out).rows.values()] == ["because", "timeout already at 32"]
+
+
+def test_a_dry_run_counts_what_a_run_would_try_and_cut_off(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guess alone keeps nobody from trying; what is longer is then skipped."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    arguments = ("--backend", "lightning_eager", "--seq", "16,32", "--pass", "fwd", "--cell-timeout", 1)
+    code, text, err = cli("run", "--dry-run", "--out", tmp_path / "out", *arguments, *SMALL)
+    assert code == 0, err
+    first, second = text.splitlines()[1:]
+    assert first.endswith("may be cut off: over 1.0s a case (a first guess)")
+    assert second.endswith("skipped if 16 is cut off")
+    assert "1 of 2 cases would be measured (1 perhaps cut off), in about 1.0s" in err
 
 
 def test_a_budget_skips_what_does_not_fit_and_a_resume_takes_it_up(cli, tmp_path: Path) -> None:

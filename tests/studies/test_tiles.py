@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,39 @@ def test_a_process_that_a_tile_breaks_is_replaced(monkeypatch: pytest.MonkeyPatc
         assert "fails" in apart.run(os._exit, 1)
         assert apart.run(int, "none").startswith("fails: invalid literal")
         assert apart.run(int, "7") == 7
+
+
+def test_a_process_that_a_tile_hangs_in_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TILES.parent))
+    import tiles
+
+    with tiles.Apart() as apart:
+        assert apart.run(int, "7") == 7
+        monkeypatch.setattr(tiles, "PATIENCE_S", 0.2)
+        assert apart.run(time.sleep, 600) == "fails: no answer in 0.2 s"
+        monkeypatch.undo()
+        assert apart.run(int, "7") == 7
+
+
+@pytest.mark.parametrize("wrong", range(3))
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.1])
+def test_a_tile_with_one_wrong_gradient_has_no_time(
+    monkeypatch: pytest.MonkeyPatch, wrong: int, value: float
+) -> None:
+    monkeypatch.syspath_prepend(str(TILES.parent))
+    import tiles
+    import torch
+
+    right = tuple(torch.ones(4) for _ in range(3))
+    found = [value * one if number == wrong else one for number, one in enumerate(right)]
+    answers = iter([right, found])
+    monkeypatch.setattr(tiles, "backward", lambda _: next(answers))
+    monkeypatch.setattr(tiles, "make_inputs", lambda *_: ())
+    monkeypatch.setattr(tiles, "use", lambda *_: None)
+    monkeypatch.setattr(tiles, "_time", lambda _: 1.0)
+    arguments = argparse.Namespace(dtype="bf16", products="ieee")
+    with pytest.raises(RuntimeError, match="off those of the table's tile"):
+        tiles.time_tile((64, 64, 4, 1), 1, arguments, gradients=True)
 
 
 def test_a_search_needs_a_gpu() -> None:

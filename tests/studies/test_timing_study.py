@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +124,45 @@ def test_ncu_watches_chains_long_enough_and_calls_as_they_are(study: Any) -> Non
 def test_the_profiler_counts_the_calls_that_are_samples_alone(study: Any) -> None:
     times_us = [50.0, 50.0, 1.0, 2.0, 1.0, 4.0]  # a warm-up call, then two samples of two kernels
     assert study.timing_reference._median_ms(times_us[-4:], 2) == pytest.approx(4e-3)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4])
+def test_kernels_that_the_profiler_lost_are_no_time(
+    study: Any, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """Two kernels a call: with half of them lost a call would seem to take half as long."""
+    reference = study.timing_reference
+    seen = [("mul", 1.0)] * 8
+    monkeypatch.setattr(reference, "_seen", lambda _, run: run() or seen[lost:])
+    monkeypatch.setattr(reference, "_without_overwriting", lambda kernels, _: [time for _, time in kernels])
+    monkeypatch.setattr(reference, "kernels_of", lambda *_: 2)
+    taken = SimpleNamespace(calls=lambda: 4)
+    with pytest.raises(RuntimeError, match="take the study again"):
+        reference.watched(None, "cuda:0", lambda: taken)
+    lost = 0
+    assert reference.watched(None, "cuda:0", lambda: taken) == (taken, pytest.approx(2e-3))
+
+
+@pytest.mark.parametrize("kernels", [3, 9])
+def test_chains_seen_in_part_are_no_time(study: Any, kernels: int) -> None:
+    with pytest.raises(RuntimeError, match=f"saw {kernels} kernels of 4 calls"):
+        study.timing_reference._median_ms([1.0] * kernels, 4)
+
+
+def test_a_study_stopped_while_ncu_watches_goes_on_without_it(
+    study: Any, ncu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    row = {"call": "scale 1", "timer": "events", "copies": 1, "length": 1, "profiler_ms": 1.0}
+    row |= {"time_ms": 1.01, "time_ms_low": 1.0, "time_ms_high": 1.02}
+    monkeypatch.setattr(ncu.nsight, "find", lambda: "ncu")
+    monkeypatch.setattr(ncu.nsight, "run_process", stopped)
+    monkeypatch.setattr(study, "agreement", lambda *_: iter([row]))
+    found = study.study("cuda:0", study.SMALL, tmp_path, compare=False)
+    assert found["agreement"]["reference"] == ["profiler"]
+    assert [one["reference"] for one in rows(tmp_path / "agreement.csv")] == ["profiler"]
 
 
 def test_rows_until_somebody_stops_the_study_are_kept(study: Any, tmp_path: Path) -> None:
