@@ -8,7 +8,11 @@ import statistics
 from collections.abc import Callable, Sequence
 
 LEAST = 5
-"""Samples that have an interval: the range of five holds the median with 93.75 %, that of two with half."""
+"""Samples whose range says something: that of five holds the median with 93.75 %, that of two with half."""
+LEAST_NORMAL = 3
+"""Samples that have an interval at all: of three and four that of a normal distribution."""
+WIDEST = math.log(1e6)
+"""The logarithm of how far an interval reaches at most: samples that do not agree at all."""
 
 
 def median(samples: Sequence[float]) -> float:
@@ -40,8 +44,19 @@ def median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple
 
 
 def known_interval(samples: Sequence[float]) -> tuple[float, float]:
-    """`median_interval` of at least `LEAST` samples; NaN for fewer, whose range says too little."""
-    return median_interval(samples) if len(samples) >= LEAST else (math.nan, math.nan)
+    """The 95 % interval of the median: `median_interval` of `LEAST` samples or more.
+
+    The range of three or four says too little: Student's t on their logarithms, about the median, which
+    varies more than a mean (by sqrt(pi / 2) at most). NaN for fewer.
+    """
+    count = len(samples)
+    if count >= LEAST:
+        return median_interval(samples)
+    if count < LEAST_NORMAL:
+        return math.nan, math.nan
+    spread = statistics.stdev(map(math.log, samples)) * math.sqrt(math.pi / 2 / count)
+    grown = math.exp(min(t_quantile(0.975, count - 1) * spread, WIDEST))
+    return median(samples) / grown, median(samples) * grown
 
 
 def normal_quantile(probability: float) -> float:

@@ -20,7 +20,6 @@ import pandas as pd
 from lbench import frame, results
 from lbench.metrics import METRICS
 from lbench.results import Results, Row, content_id
-from lbench.statistics import LEAST
 
 if TYPE_CHECKING:
     from lbench.report.tables import Table
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 HEADS = ("| mechanism |", "| model |")
 """How the first line of a table begins."""
+STUDENT = {3: 4.302652729749, 4: 3.182446305284}
+"""The 97.5 % quantile of Student's t for so many samples, from a table; fewer have no interval."""
 CLOSE = 1e-9
 """Relative difference of a printed number, all digits given, from the recomputed one."""
 UNREAD = frozenset({".html", ".tex", ".pdf", ".parquet"})
@@ -127,7 +128,16 @@ def _wrong_statistics(row: Row) -> Iterator[str]:
     if not _same(printed["time_ms"], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2):
         yield "its median is not that of its samples"
     low, high = printed["time_ms_low"], printed["time_ms_high"]
-    if math.isnan(low) and math.isnan(high) and count < LEAST:
+    if count < min(STUDENT) and math.isnan(low) and math.isnan(high):
+        return
+    if count in STUDENT:
+        logs = [math.log(time_ms) for time_ms in ordered]
+        mean = math.fsum(logs) / count
+        variance = math.fsum((log - mean) ** 2 for log in logs) / (count - 1)
+        half = STUDENT[count] * math.sqrt(variance / count * math.pi / 2)
+        wanted = (printed["time_ms"] * math.exp(sign * min(half, math.log(1e6))) for sign in (-1, 1))
+        if not all(map(_same, (low, high), wanted)):
+            yield "its interval is not Student's of its samples"
         return
     if low not in ordered or high not in ordered:
         yield "its interval does not end at samples of its own"

@@ -116,8 +116,8 @@ def test_equal_cases_are_told_apart_no_oftener_with_few_samples(count: int, roun
     assert share_interval(false, trials, 0.999)[0] <= ALPHA
 
 
-@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=4), st.booleans())
-def test_few_samples_crown_nobody_however_far_apart(samples: list[float], turns: bool) -> None:
+@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=2), st.booleans())
+def test_one_or_two_samples_crown_nobody_however_far_apart(samples: list[float], turns: bool) -> None:
     starts = [0, 1] if turns and len(samples) > 1 else []
     others = [100 * time_ms for time_ms in samples]
     for judged in (compared((samples, starts), (others, starts)), compared((samples, ()), ([1.0] * 9, ()))):
@@ -125,6 +125,15 @@ def test_few_samples_crown_nobody_however_far_apart(samples: list[float], turns:
         assert not judged.is_known
         assert "too few samples" in str(judged)
         assert percent(judged.could_see) == "nothing: too few samples"
+
+
+def test_three_samples_tell_what_lies_far_beyond_their_spread() -> None:
+    quick, slow = [1912.0, 1903.0, 1917.0], [3726.0, 3736.0, 3724.0]
+    judged = compared((quick, ()), (slow, ()))
+    assert judged.differs
+    assert judged.low < 0.513 < judged.high
+    near = [1.01 * time_ms for time_ms in quick]
+    assert not compared((quick, ()), (near, ())).differs
 
 
 def test_cases_that_took_no_turns_differ_where_their_intervals_do_not_meet() -> None:
