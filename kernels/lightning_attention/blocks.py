@@ -58,15 +58,16 @@ def load_state(
 
 @triton.jit
 def store_state(
-    base, state, tile, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
+    base, state, tile, present, D: tl.constexpr, E: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
-    """Write a tile of a state."""
+    """Write a tile of a state if `present`, 0 or 1, says so."""
     pointers, mask = point_state(base, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
+    wanted = tl.zeros([BLOCK_D, BLOCK_E], dtype=tl.int32) < present
     if D % BLOCK_D == 0 and E % BLOCK_E == 0:
-        tl.store(pointers, state)
+        tl.store(pointers, state, mask=wanted)
     else:
-        tl.store(pointers, state, mask=mask)
+        tl.store(pointers, state, mask=mask & wanted)
 
 
 @triton.jit

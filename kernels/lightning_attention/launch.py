@@ -257,10 +257,9 @@ def choose_products(x: torch.Tensor) -> str:
     operands from shared memory. Before it they take them from registers, which do not hold the three (32 are
     left a thread, and up to 17 KB of spills).
     """
-    capability = describe_card(x.device).capability
-    if allows_tf32(x) and capability[0] != 10:  # Triton 3.6 cannot compile the walk for tf32 on Blackwell
+    if allows_tf32(x):
         return "tf32"
-    hopper = torch.version.hip is None and capability == (9, 0)
+    hopper = torch.version.hip is None and describe_card(x.device).capability == (9, 0)
     return "tf32x3" if x.dtype is torch.float32 and hopper else "ieee"
 
 

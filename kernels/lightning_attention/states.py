@@ -89,7 +89,7 @@ def own_states_kernel(
             PRECISION,
         )
         states = states_ptr + (cut.to(tl.int64) * PIECES + piece) * (D * E)
-        store_state(states, state, tile, D, E, BLOCK_D, BLOCK_E, False)
+        store_state(states, state, tile, 1, D, E, BLOCK_D, BLOCK_E, False)
 
 
 @triton.jit(do_not_specialize=["num_sequences", "num_tokens", "num_heads", "num_programs", "has_initial"])

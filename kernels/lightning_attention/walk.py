@@ -167,6 +167,7 @@ def walk_kernel(
             v_base += BLOCK_T * v_step
             o_base += BLOCK_T * o_step
 
-        if (has_final != 0) & writes_final:
-            final = final_ptr + state_row * (D * E)
-            store_state(final, state * final_factor, tile, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
+        # Not in a branch: Triton 3.6 cannot compile one that reads an accumulator on Blackwell.
+        present = has_final * writes_final.to(tl.int32)
+        final = final_ptr + state_row * (D * E)
+        store_state(final, state * final_factor, tile, present, D, E, BLOCK_D, BLOCK_E, TRANSPOSED)
