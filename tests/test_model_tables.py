@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from models.scripted import row_of, rows_of, write
+from rows import make_row
 
 import lbench
 from lbench.errors import UsageError
@@ -220,3 +221,29 @@ def test_models_of_one_size_are_set_against_each_other(rows: pd.DataFrame) -> No
 
 def size_in(table: Table) -> str:
     return table.condition.partition(",")[0]
+
+
+def test_only_the_models_asked_for(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    code, out, _ = cli(
+        "table", folder, "--pass", "train", "--model", "tnl-1b,llama-1b", "--format", "markdown"
+    )
+    assert code == 0
+    assert {line.split(" | ")[0] for line in out.splitlines() if "-1b" in line} == {"| tnl-1b", "| llama-1b"}
+    assert not any(name in out for name in ("tnl-385m", "llama-3b"))
+    part = tmp_path / "part"
+    assert cli("filter", folder, "--model", "tnl-1b", "--out", part)[0] == 0
+    assert set(lbench.load(part).model) == {"tnl-1b"}
+    assert cli("plot", folder, "--model", "tnl-1b", "--pass", "train", "--out", part / "figures")[0] == 0
+    assert cli("plot", part, "--model", "tnl-1b", "--pass", "train", "--metric", "tokens_per_s")[0] == 0
+    assert problems(part, figures=True) == []
+
+
+@pytest.mark.parametrize("command", ["table", "plot", "filter"])
+def test_a_model_that_is_not_there_is_told(command: str, folder: Path, tmp_path: Path, cli: Cli) -> None:
+    out = ["--out", tmp_path / "part"] if command != "table" else []
+    code, _, error = cli(command, folder, "--model", "tnl-2b", *out)
+    assert (code, "did you mean tnl-" in error) == (2, True)
+    kernels = write(tmp_path / "kernels", [make_row(time_ms=2.0)])
+    code, _, error = cli(command, kernels, "--model", "tnl-1b", *out)
+    assert code == 2
+    assert "no row of a model" in error

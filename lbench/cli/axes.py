@@ -105,6 +105,9 @@ OnlyPasses = Annotated[
     str | None,
     typer.Option("--pass", help="Only these passes: fwd,bwd.", autocompletion=complete.passes),
 ]
+OnlyModels = Annotated[
+    str | None, typer.Option("--model", help="Only these models: a,b.", autocompletion=complete.models)
+]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",
         "head_dim_v", "decay", "inputs", "dtype", "model", *MODEL_SETTINGS)  # fmt: skip

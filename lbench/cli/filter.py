@@ -23,6 +23,7 @@ def command(
     backend: axes.OnlyBackends = None,
     mechanism: Annotated[str | None, typer.Option(help="Only these mechanisms: a,b.")] = None,
     pass_names: axes.OnlyPasses = None,
+    model: axes.OnlyModels = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,
@@ -40,6 +41,7 @@ def command(
         "backend": backend,
         "mechanism": mechanism,
         "pass": pass_names,
+        "model": model,
         "dtype": dtype,
         "verdict": verdict,
         "run": run,
@@ -53,15 +55,17 @@ def command(
 def _wanted(folder: Path, names: dict[str, str | None], seq: str | None) -> Callable[[Row], bool]:
     """The choice that the options make. UsageError for a name that no row has."""
     from lbench import results
-    from lbench.errors import unknown
+    from lbench.errors import UsageError, unknown
     from lbench.report.choices import lengths_within
 
     rows = [row for _, row in results.entries(folder, [])]
     chosen = {name: split_names(text, name) for name, text in names.items() if text is not None}
     for name, values in chosen.items():
-        known = {_value(row, name) for row in rows}
+        known = {_value(row, name) for row in rows} - {""}
+        if rows and not known:
+            raise UsageError(f"{folder} holds no row of a {name}")
         for value in values:
-            if known and value not in known:
+            if rows and value not in known:
                 raise unknown(f"{name} in {folder}", value, known)
     within = lengths_within(seq) if seq is not None else None
 

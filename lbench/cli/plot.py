@@ -24,6 +24,7 @@ def command(
     ] = None,
     backend: axes.OnlyBackends = None,
     pass_names: axes.OnlyPasses = None,
+    model: axes.OnlyModels = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,
@@ -43,13 +44,20 @@ def command(
     kinds = split_formats(formats, files.FORMATS)
     metrics = split_names(metric, "metric") or DEFAULT_METRICS
     check_reference(metrics, relative_to)
-    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
+    frame = select(
+        load(results),
+        split_names(backend, "backend"),
+        split_names(pass_names, "pass"),
+        seq,
+        split_names(model, "model"),
+    )
     origin = redraw.origin(
         "plot",
         results,
         backend=backend,
         passes=pass_names,
         seq=seq,
+        model=model,
         metric=metric,
         relative_to=relative_to,
     )

@@ -24,6 +24,7 @@ def command(
     format_name: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex.")] = "rich",
     backend: axes.OnlyBackends = None,
     pass_names: axes.OnlyPasses = None,
+    model: axes.OnlyModels = None,
     seq: Annotated[
         str | None, typer.Option(help="Only these lengths: 1k..64k (all between), 3k,10k.")
     ] = None,
@@ -44,7 +45,13 @@ def command(
     from lbench.report.values import RELATIVE, check_reference
 
     (kind,) = split_formats(format_name, ("rich", *FORMATS), most=1)
-    frame = select(load(results), split_names(backend, "backend"), split_names(pass_names, "pass"), seq)
+    frame = select(
+        load(results),
+        split_names(backend, "backend"),
+        split_names(pass_names, "pass"),
+        seq,
+        split_names(model, "model"),
+    )
     models = of_models(frame)
     wanted, reference = metric or (RELATIVE if relative_to else ""), relative_to or ""
     check_reference([wanted], relative_to)

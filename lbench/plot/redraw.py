@@ -105,7 +105,8 @@ def _drawn(
 
 
 def _chosen(rows: pd.DataFrame, choices: Mapping[str, str]) -> pd.DataFrame:
-    return select(rows, _split(choices, "backend"), _split(choices, "passes"), choices.get("seq"))
+    backends, passes, models = (_split(choices, name) for name in ("backend", "passes", "model"))
+    return select(rows, backends, passes, choices.get("seq"), models)
 
 
 def _searched(folder: Path, choices: Mapping[str, str]) -> list[Row]:

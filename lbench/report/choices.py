@@ -25,22 +25,33 @@ def load(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def select(
-    frame: pd.DataFrame, backends: Sequence[str] = (), passes: Sequence[str] = (), seq: str | None = None
+    frame: pd.DataFrame,
+    backends: Sequence[str] = (),
+    passes: Sequence[str] = (),
+    seq: str | None = None,
+    models: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The rows of the named backends, passes and lengths, all where none is named.
+    """The rows of the named backends, passes, models and lengths, all where none is named.
 
     UsageError for an unknown name, and where no row is left.
     """
-    for column, wanted in (("backend", backends), ("pass", passes)):
-        known = set(frame[column])
+    named = {
+        column: wanted
+        for column, wanted in (("backend", backends), ("pass", passes), ("model", models))
+        if wanted
+    }
+    chosen = frame
+    for column, wanted in named.items():
+        known = set(frame[column]) - {""}
+        if not known:
+            raise UsageError(f"these results hold no row of a {column}")
         for name in wanted:
             if name not in known:
                 raise unknown(f"{column} in these results", name, known)
-    chosen = frame
-    for column, wanted in (("backend", backends), ("pass", passes)):
-        chosen = chosen[chosen[column].isin(list(wanted))] if wanted else chosen
+        chosen = chosen[chosen[column].isin(list(wanted))]
     if chosen.empty:
-        raise UsageError(f"no row has both backend {', '.join(backends)} and pass {', '.join(passes)}")
+        sought = " and ".join(f"{column} {', '.join(wanted)}" for column, wanted in named.items())
+        raise UsageError(f"no row has {sought}")
     if seq is not None:
         lengths = sorted(set(chosen["seq_len"]))
         chosen = chosen[chosen["seq_len"].map(lengths_within(seq))]
