@@ -102,10 +102,9 @@ class Plan:
     def predict(self, case: Case, rows: Iterable[Row]) -> Prediction:
         """What `case` will take, given the rows there are."""
         here = [row for row in rows if row.case.device == case.device and row.memory]
+        here = [row for row in here if floors.are_known(row.case)]
         # Mixers are some way above their floor, whole models are told by their parts.
-        measured = [
-            row for row in here if bool(row.case.model) == bool(case.model) and floors.are_known(row.case)
-        ]
+        measured = [row for row in here if bool(row.case.model) == bool(case.model)]
         series = series_of(case, measured)
         timed = [row for row in measured if row.times_ms]
         call_s, basis = self._call_s(case, [row for row in series if row.times_ms], timed)

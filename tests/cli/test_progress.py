@@ -27,7 +27,7 @@ def test_a_time_reads_without_powers_of_ten(time_ms: float) -> None:
 def test_an_interval_that_is_not_known_is_not_told(count: int) -> None:
     row = make_row(time_ms=1.0, seq_len=1024)
     text = summary(dataclasses.replace(row, times_ms=row.times_ms[:count]))
-    assert ("\u00b1?" in text) == (count < 5)
+    assert ("\u00b1?" in text) == (count < 3)
     assert "nan" not in text
 
 
