@@ -29,6 +29,8 @@ _SOFTMAX = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
     "partial_rotary_factor": (1,),
+    "num_local_experts": (1,),
+    "num_experts": (1,),
 }
 _FLA: dict[str, tuple[Any, ...]] = {
     "hidden_act": _SILU,
@@ -51,6 +53,13 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "mamba2": _MAMBA,
 }
 """Fields that change a block, and the values that ours has; null counts as absent, as all fields do here."""
+NO_DECODER = {
+    "is_encoder_decoder": True,
+    "use_bidirectional_attention": True,
+    "is_decoder": False,
+    "is_causal": False,
+}
+"""Fields that say, with this value, that it is none."""
 MOST = 1 << 40
 """Beyond any number of a model."""
 MOST_LAYERS = 10_000
@@ -62,11 +71,11 @@ LEFT_OUT = {"qwen2": "biases of q, k and v", "qwen3": "norms of q and k"}
 def from_config(path: Path, name: str) -> Model:
     """The model that a config.json describes. UsageError where there is no block for what it describes."""
     config = configurations.read(path)
-    kind = str(config.get("model_type", ""))
+    kind = str(config.get("model_type") or "")
     if kind not in FAMILIES:
         given = f"model_type {kind!r}" if kind else "no model_type"
         raise UsageError(f"{path} has {given}; decoders with a block here are {', '.join(sorted(FAMILIES))}")
-    if config.get("is_encoder_decoder") or config.get("is_decoder") is False:
+    if any(config.get(field) is not None and bool(config[field]) is no for field, no in NO_DECODER.items()):
         raise UsageError(f"{path} describes no decoder; only decoders can be measured")
     fields = _Fields(config, path, name)
     fields.check(kind)
@@ -169,6 +178,9 @@ def _llama(fields: _Fields, mechanism: str) -> Model:
         window = fields.number("sliding_window", default=max_length)
         if window < max_length:
             raise fields.refused("sliding_window", "null")
+    shared = fields.shared
+    if fields.config.get("layer_types") not in (None, ["full_attention"] * shared["layers"]):
+        raise fields.refused("layer_types", f'{shared["layers"]} times "full_attention"')
     return Model(
         mechanism=mechanism,
         heads=heads,
@@ -178,7 +190,7 @@ def _llama(fields: _Fields, mechanism: str) -> Model:
         rotary="rope",
         rope_base=fields.real("rope_theta", 10_000.0, within="rope_parameters"),
         max_length=max_length,
-        **fields.shared,
+        **shared,
     )
 
 

@@ -204,6 +204,15 @@ def test_a_field_that_a_block_can_follow_changes_the_model(tmp_path, config, cha
         (LLAMA3_1B, {"head_dim": 21}, "a head has 21 dims; RoPE turns pairs"),
         (RETNET, {"hidden_size": 72, "num_heads": 8}, "a head has 9 dims; RoPE turns pairs"),
         (THREE_HEADS, {"head_dim": None}, "width 64 cannot be split into 3 heads"),
+        (
+            QWEN2,
+            {"layer_types": ["full_attention", "sliding_attention"]},
+            'layer_types is .* times "full_attention"',
+        ),
+        (LLAMA3_1B, {"num_local_experts": 8}, "num_local_experts is 8; of llama only 1 can be measured"),
+        (QWEN2, {"is_causal": False}, "describes no decoder"),
+        (LLAMA3_1B, {"use_bidirectional_attention": True}, "describes no decoder"),
+        (LLAMA3_1B, {"model_type": None}, "has no model_type"),
     ],
 )
 def test_a_field_that_no_block_can_follow_is_refused_by_name(tmp_path, config, changes, message):
@@ -222,6 +231,7 @@ def test_a_field_that_no_block_can_follow_is_refused_by_name(tmp_path, config, c
         {"model_type": "mistral", "sliding_window": 131072},
         {"model_type": "qwen2", "use_sliding_window": False, "sliding_window": 4096},
         {"model_type": "qwen3"},
+        {"layer_types": ["full_attention"] * 16, "is_causal": True, "use_bidirectional_attention": False},
     ],
 )
 def test_fields_that_change_nothing_here_are_accepted(tmp_path, changes):
