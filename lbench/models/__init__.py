@@ -11,6 +11,7 @@ import tomllib
 from importlib import resources
 from typing import Any
 
+from lbench import backends
 from lbench.case import Case
 from lbench.errors import UsageError, unknown
 from lbench.models import configurations
@@ -97,6 +98,8 @@ def fields_of(name: str, backend: str, mechanism: str, body: str, attention: str
     hybrid = body == "native" and model.attention_every
     if attention and not hybrid:
         raise UsageError(f"{name} has no softmax layers beside its mixer; leave out --attention")
+    if attention and (computed := backends.load(attention, "softmax").mechanism) != "softmax":
+        raise UsageError(f"{attention} computes {computed}, --attention takes a backend of softmax")
     return Case(
         backend=backend,
         mechanism=mechanism,

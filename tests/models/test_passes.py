@@ -217,6 +217,7 @@ def test_a_sweep_over_models_ends_with_rows_and_tables(cli, tmp_path):
         (("--model", "llama3-8b", "--seq", "256k", "--pass", "decode"), "has positions for 128k tokens"),
         (("--model", "tnl-1b", "--heads", "8"), "a model has a shape of its own"),
         (("--model", "tnl-1b", "--attention", "sdpa_flash"), "no softmax layers"),
+        (("--model", "minimax-1b", "--attention", "gla_eager"), "gla_eager computes gla, --attention takes"),
         (("--model", "tnl-1b", "--checkpoint", "all"), "unknown checkpoint"),
         (("--model", "./nothing/config.json"), "cannot be read"),
         (("--model", "."), "'.' is a folder; give its config.json, --model ./config.json"),
