@@ -106,7 +106,10 @@ OnlyPasses = Annotated[
     typer.Option("--pass", help="Only these passes: fwd,bwd.", autocompletion=complete.passes),
 ]
 OnlyModels = Annotated[
-    str | None, typer.Option("--model", help="Only these models: a,b.", autocompletion=complete.models)
+    str | None,
+    typer.Option(
+        "--model", help="Only these models, or path/to/config.json: a,b.", autocompletion=complete.models
+    ),
 ]
 
 AXES = ("seq", "backend", "mechanism", "pass", "batch", "tokens", "heads", "kv_heads", "head_dim",

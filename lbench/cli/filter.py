@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbench.cli import axes
-from lbench.cli.lists import split_names
+from lbench.cli.lists import split_models, split_names
 from lbench.terminal import counted
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(
         "backend": backend,
         "mechanism": mechanism,
         "pass": pass_names,
-        "model": model,
+        "model": model and ",".join(split_models(model)),
         "dtype": dtype,
         "verdict": verdict,
         "run": run,

@@ -13,6 +13,7 @@ import typer
 
 from lbench import terminal
 from lbench.cli import axes, folders
+from lbench.cli.lists import split_models
 from lbench.errors import UsageError
 from lbench.lengths import LARGEST, parse_length
 
@@ -76,6 +77,8 @@ def command(
             raise UsageError(
                 "--of measures nothing; it takes no suite, --device or --resume, but axes and --out"
             )
+        if model is not None:
+            given["model"] = list(split_models(model))
         _report_of(rows_of, given, out or rows_of / "figures")
         return
     given["seq"] = [start]

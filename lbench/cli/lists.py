@@ -17,6 +17,13 @@ def split_names(text: str | None, option: str) -> tuple[str, ...]:
     return names
 
 
+def split_models(text: str | None) -> tuple[str, ...]:
+    """The names of models, some perhaps given by the path of a config.json."""
+    from lbench import models
+
+    return tuple(map(models.name_of, split_names(text, "model")))
+
+
 def split_formats(text: str, known: Collection[str], most: int | None = None) -> tuple[str, ...]:
     """File formats; UsageError for one that is not in `known` or for more than `most`."""
     names = split_names(text, "format")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lbench.cli import axes, complete
-from lbench.cli.lists import split_formats, split_names
+from lbench.cli.lists import split_formats, split_models, split_names
 from lbench.errors import UsageError
 
 
@@ -44,12 +44,13 @@ def command(
     kinds = split_formats(formats, files.FORMATS)
     metrics = split_names(metric, "metric") or DEFAULT_METRICS
     check_reference(metrics, relative_to)
+    chosen = split_models(model)
     frame = select(
         load(results),
         split_names(backend, "backend"),
         split_names(pass_names, "pass"),
         seq,
-        split_names(model, "model"),
+        chosen,
     )
     origin = redraw.origin(
         "plot",
@@ -57,7 +58,7 @@ def command(
         backend=backend,
         passes=pass_names,
         seq=seq,
-        model=model,
+        model=",".join(chosen),
         metric=metric,
         relative_to=relative_to,
     )

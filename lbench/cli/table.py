@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lbench.cli import axes, complete
-from lbench.cli.lists import split_formats, split_names
+from lbench.cli.lists import split_formats, split_models, split_names
 
 
 def command(
@@ -50,7 +50,7 @@ def command(
         split_names(backend, "backend"),
         split_names(pass_names, "pass"),
         seq,
-        split_names(model, "model"),
+        split_models(model),
     )
     models = of_models(frame)
     wanted, reference = metric or (RELATIVE if relative_to else ""), relative_to or ""

@@ -134,3 +134,25 @@ def test_rows_outlive_their_file(cli, tmp_path, monkeypatch):
     # Nor do they stand in the way of what is measured beside them.
     case = models.fields_of("llama-tiny", "softmax_eager", "softmax", "native", "", "cpu")
     assert plan.Plan(Stopping(), 50.0).predict(case, rows) == plan.Plan(Stopping(), 50.0).predict(case, [])
+
+
+@pytest.mark.parametrize("command", ["table", "plot", "filter", "frontier"])
+def test_rows_are_chosen_by_the_file_too_and_no_path_is_kept(cli, tmp_path, command):
+    paths = [write(tmp_path / f"private{layers}", layers) for layers in (2, 3)]
+    given = ",".join(map(str, paths))
+    hasty = tmp_path / "hasty.toml"
+    hasty.write_text(HASTY)
+    flags = ("--seq", "16,32", "--pass", "decode", "--dtype", "fp32", "--device", "cpu", "--in-process")
+    assert cli("run", hasty, "--model", given, *flags, "--out", tmp_path / "out")[0] == 0
+    name, other = map(models.name_of, map(str, paths))
+    folder = ("--of", tmp_path / "out") if command == "frontier" else (tmp_path / "out",)
+    out = () if command == "table" else ("--out", tmp_path / "part")
+    code, stdout, stderr = cli(command, *folder, "--model", paths[0], *out)
+    assert code == 0, stderr
+    if command in ("table", "frontier"):
+        assert name in stdout
+        assert other not in stdout
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "part").rglob("*.*")}
+    assert bool(kept) == (command != "table")
+    assert not [name for name, content in kept.items() if b"private" in content]
+    assert other.encode() not in kept.get("rows.jsonl", b"")
