@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from lbench import models
@@ -13,6 +14,7 @@ from lbench.lengths import format_length
 from lbench.models.classes import size_text
 from lbench.models.costs import GIB, memory_of
 from lbench.report.wording import MEANINGS
+from lbench.terminal import counted
 
 PASSES = {"train": "training", "prefill": "prefill", "decode": "decoding"}
 HEAD = ("", "mixer", "batch", "tokens/s", "GiB", "from")
@@ -53,7 +55,7 @@ def notes(advice: Advice) -> Iterator[str]:
     if advice.elsewhere:
         yield f"Left out, since machines differ: rows of {', '.join(advice.elsewhere)}."
     if advice.too_large:
-        yield f"{len(advice.too_large)} settings that are known need more memory and are left out."
+        yield f"Left out for want of memory: {counted(len(advice.too_large), 'known setting')}."
 
 
 def table(advice: Advice) -> Iterator[str]:
@@ -83,11 +85,20 @@ def _cells(number: int, answer: Answer) -> tuple[str, ...]:
     return (str(number), f"{case.backend} in {case.model}", *sizes, answer.basis)
 
 
+def command(advice: Advice) -> str:
+    """What makes the rows that are missing: of an estimate that very case; empty where nothing fits."""
+    best = advice.best
+    # A file is found by its path alone, which no key has.
+    if best and best.tier and ".json@" not in best.case.model:
+        return f"lbench run --case {shlex.quote(best.case.key)}"
+    return command_for(advice.question)
+
+
 def _to_do(advice: Advice, lead: str) -> str:
     """The command that makes the rows, or why there is none."""
     question = advice.question
-    if command := command_for(question):
-        return f"{lead}: {command}"
+    if words := command(advice):
+        return f"{lead}: {words}"
     case = least(question)
     if case is None:
         return f"No backend here can serve {PASSES[question.pass_name]} of {question.asked}."

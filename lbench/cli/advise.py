@@ -124,8 +124,7 @@ def _lines(found: Advice) -> list[str]:
 
 
 def _record(found: Advice) -> dict[str, Any]:
-    from lbench.advice.missing import command_for
-    from lbench.advice.words import notes, sentence
+    from lbench.advice.words import command, notes, sentence
 
     question = found.question
     return {
@@ -142,7 +141,7 @@ def _record(found: Advice) -> dict[str, Any]:
             {"key": one.row.case.key, "verdict": one.row.verdict, "reason": one.row.reason}
             for one in found.failures
         ],
-        "command": command_for(question),
+        "command": command(found),
     }
 
 

@@ -137,7 +137,7 @@ def test_beyond_what_was_measured_time_goes_by_work() -> None:
     assert [one.row for one in answer.rows] == [nearest]
     told = " ".join(notes(advise(asked("llama-1b", 128), kept(nearest))))
     assert "Nothing at that length and size was measured" in told
-    assert "lbench run --model llama-1b --seq 128k --pass train" in told
+    assert "lbench run --case flash_attn2,train,b1,t131072," in told
 
 
 def test_another_size_of_the_family_is_the_last_resort() -> None:
@@ -251,7 +251,7 @@ def test_a_backend_that_serves_stands_in_for_the_usual_one() -> None:
     )
     assert found.best is not None
     assert found.best.case.backend == "mamba1_eager"
-    (told,) = notes(found)
+    (told,) = notes(advise(found.question, []))
     assert "lbench run --model mamba-tiny --backend mamba1_eager --seq 4k --pass prefill" in told
 
 
@@ -265,6 +265,18 @@ def test_the_sentence_counts_the_parameters_of_the_body_and_no_gpu_on_a_cpu() ->
         assert f"({count} parameters)" in said
         assert " a GPU" not in said
     assert " a GPU (" in sentence(advise(asked("1b", 64), kept(row(*OURS, 64))))
+
+
+@pytest.mark.parametrize("seen", [row(*OURS, 64, compile="on"), row("tnl-1b", "lightning_authors", 64)])
+def test_what_is_estimated_is_measured_by_its_own_setting_and_backend(seen: Row) -> None:
+    found = advise(asked("1b", 128), kept(seen))
+    assert found.best is not None
+    (command,) = (note for note in notes(found) if "this measures it" in note)
+    assert shlex.split(command)[-3:] == ["run", "--case", found.best.case.key]
+    again = Case.from_key(found.best.case.key, "lightning")
+    measured = advise(found.question, kept(seen, row_of(again))).best
+    assert measured is not None
+    assert (measured.case, measured.tier) == (again, 0)
 
 
 def test_a_name_with_a_space_stays_one_word(tmp_path: Path) -> None:
