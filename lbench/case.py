@@ -110,6 +110,11 @@ class Case:
         return f"{self.backend} in {self.model}" if self.model else self.backend
 
     @property
+    def who_and_how(self) -> str:
+        """`who` and the model's settings that are not the usual ones, for lists of cases."""
+        return ", ".join(filter(None, [self.who, self.setting]))
+
+    @property
     def model_setting(self) -> str:
         """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
         return ", ".join(filter(None, [self.model, self.setting])) if self.model else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from lbench.terminal import fold
+
 INDENT = 4 * " "
 GAP = 2 * " "
 
@@ -19,7 +21,7 @@ def fitted(lines: Sequence[tuple[str, ...]], left: int, width: int) -> Iterator[
     sizes[0] = max((len(line[0]) for line in lines if len(line[0]) <= room), default=len(INDENT))
     for first, *cells, note in lines:
         if len(first) > sizes[0]:
-            yield first
+            yield from fold(first, width, indent=INDENT)
             first = ""
         shown = GAP.join(
             cell.ljust(size) if place < left else cell.rjust(size)

@@ -45,7 +45,7 @@ def show_plan(plan: Plan, cases: list[Case], earlier: Results | None, device: De
             reason = f"may be cut off: over {format_duration(timeout_s)} a case ({prediction.basis})"
         lines.append(
             (
-                *(case.who, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
+                *(case.who_and_how, case.pass_name, format_length(case.batch), format_length(case.seq_len)),
                 _call(prediction.call_s),
                 gib(prediction.memory_bytes),
                 format_duration(prediction.wall_s),

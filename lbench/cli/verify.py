@@ -188,7 +188,7 @@ def _print(words: tuple[str, ...], widths: tuple[int, ...]) -> None:
     if gap == " " and set(cells[-3:]) == {"-"}:
         del cells[-3:]
     if gap == " " and len(cells[0]) > widths[0]:
-        print(cells[0])
+        terminal.tell(cells[0], indent="    ")
         cells[0] = ""
     line = gap.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
     beside = f"{line}{gap}{told}".rstrip()
@@ -203,8 +203,8 @@ def _case(case: Case) -> tuple[str, ...]:
     from lbench.lengths import format_length
     from lbench.report.wording import title
 
-    name = title(case.backend) if ":" in case.backend else case.backend
-    name += f" in {case.model}" if case.model else ""
+    shown = title(case.backend) if ":" in case.backend else case.backend
+    name = case.who_and_how.replace(case.backend, shown, 1)
     return (name, case.pass_name, format_length(case.batch), format_length(case.seq_len), case.dtype)
 
 

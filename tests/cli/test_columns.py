@@ -38,6 +38,7 @@ DRY = ("run", "--dry-run", "--device", "cpu", "--seq", "1k,32k")
     [
         (*DRY, "--pass", "fwd", "--backend", "softmax_eager,flash_attn2,lightning_fla_recurrent"),
         (*DRY, "--model", "tnl-tiny,tnl-1b"),
+        (*DRY, "--model", "minimax-tiny", "--checkpoint", "selective", "--chunk", "16k", "--compile", "on"),
         ("compare", EXCERPT, EXCERPT),
     ],
 )

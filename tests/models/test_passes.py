@@ -234,6 +234,24 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, argum
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "command", [("run", "--dry-run"), ("run",), ("verify",), ("frontier", "--largest", "16")]
+)
+def test_settings_of_one_model_are_told_apart(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    axes = ("--model", "tnl-tiny", "--pass", "train", "--checkpoint", "none,block", "--dtype", "fp32")
+    length = ("--start", "16") if command[0] == "frontier" else ("--seq", "16")
+    hasty = tmp_path / "hasty.toml"
+    hasty.write_text(HASTY)
+    code, stdout, stderr = cli(
+        command[0], hasty, *command[1:], *axes, *length, "--device", "cpu", "--in-process"
+    )
+    assert code == 0, stderr
+    told = [line for line in (stdout + stderr).splitlines() if "lightning_eager in tnl-tiny" in line]
+    assert len(told) == 2
+    assert ["lightning_eager in tnl-tiny, checkpoint block" in line for line in told].count(True) == 1
+
+
 def test_a_size_that_cannot_fit_is_skipped_with_its_parts_and_what_would_fit(cli, tmp_path):
     code, _, stderr = cli(
         *("run", "--model", "tnl-15b", "--seq", "1k", "--pass", "train", "--dtype", "fp32"),
