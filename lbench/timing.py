@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def interval_ms(self) -> tuple[float, float]:
-        """The 95 % interval of the median; NaN for fewer than five samples."""
+        """The 95 % interval of the median; NaN for fewer than three samples."""
         return known_interval(self.times_ms)
 
     def __str__(self) -> str:
