@@ -279,6 +279,16 @@ def test_the_command_line_knows_models(tmp_path: Path, cli: Cli) -> None:
     assert cli("crossover", "tnl-1b", "llama-1b", "--pass", "trian", tmp_path)[0] == 2
 
 
+def test_single_samples_are_told(tmp_path: Path, cli: Cli) -> None:
+    writer = Writer(tmp_path)
+    for row in sides(3000):
+        writer.append(dataclasses.replace(row, times_ms=row.times_ms[:1], rounds=()))
+    writer.close()
+    code, _, error = cli("crossover", A, B, tmp_path)
+    assert code == 2
+    assert "both have two samples or more at two lengths or more" in " ".join(error.split())
+
+
 def test_few_samples_tell_no_crossover_and_json_has_no_nan(tmp_path: Path, cli: Cli) -> None:
     writer = Writer(tmp_path)
     for row in sides(3000):

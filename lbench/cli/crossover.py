@@ -53,7 +53,7 @@ def command(
     if not answers:
         raise UsageError(
             f"{one} and {other} have no pass and setting (of models body and checkpoint too) in which both "
-            f"have a time at two lengths or more; `lbench table` shows what was measured"
+            f"have two samples or more at two lengths or more; `lbench table` shows what was measured"
         )
     if as_json:
         print(to_json([_record(found, machine) for found, machine in answers]))
