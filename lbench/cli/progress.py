@@ -133,7 +133,8 @@ def _duration(time_ms: float) -> str:
 
 
 def _name(case: Case) -> str:
-    return f"{case.who_and_how} {case.pass_name} {format_length(case.batch)} x {format_length(case.seq_len)}"
+    sizes = f"{format_length(case.batch)} x {format_length(case.seq_len)}"
+    return ", ".join(filter(None, [f"{case.who} {case.pass_name} {sizes}", case.setting]))
 
 
 def _plain(sweep: Sweep) -> Counter[str]:

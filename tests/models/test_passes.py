@@ -249,7 +249,7 @@ def test_settings_of_one_model_are_told_apart(cli, tmp_path, monkeypatch, comman
     assert code == 0, stderr
     told = [line for line in (stdout + stderr).splitlines() if "lightning_eager in tnl-tiny" in line]
     assert len(told) == 2
-    assert ["lightning_eager in tnl-tiny, checkpoint block" in line for line in told].count(True) == 1
+    assert [", checkpoint block" in line for line in told].count(True) == 1
 
 
 def test_a_size_that_cannot_fit_is_skipped_with_its_parts_and_what_would_fit(cli, tmp_path):
