@@ -112,12 +112,16 @@ class Case:
     @property
     def who_and_how(self) -> str:
         """`who` and the model's settings that are not the usual ones, for lists of cases."""
-        return ", ".join(filter(None, [self.who, self.setting]))
+        return self.with_setting(self.who)
 
     @property
     def model_setting(self) -> str:
         """A model's name and its settings that are not the usual ones; empty for a mixer alone."""
-        return ", ".join(filter(None, [self.model, self.setting])) if self.model else ""
+        return self.with_setting(self.model) if self.model else ""
+
+    def with_setting(self, words: str) -> str:
+        """What is said of the case, and behind it the model's settings that are not the usual ones."""
+        return ", ".join(filter(None, [words, self.setting]))
 
     @property
     def setting(self) -> str:

@@ -279,21 +279,23 @@ def test_the_command_line_knows_models(tmp_path: Path, cli: Cli) -> None:
     assert cli("crossover", "tnl-1b", "llama-1b", "--pass", "trian", tmp_path)[0] == 2
 
 
-def test_single_samples_are_told(tmp_path: Path, cli: Cli) -> None:
-    writer = Writer(tmp_path)
+def keep_few(folder: Path, count: int) -> None:
+    """Rows of both sides with so many samples, which took no turns."""
+    writer = Writer(folder)
     for row in sides(3000):
-        writer.append(dataclasses.replace(row, times_ms=row.times_ms[:1], rounds=()))
+        writer.append(dataclasses.replace(row, times_ms=row.times_ms[:count], rounds=()))
     writer.close()
+
+
+def test_single_samples_are_told(tmp_path: Path, cli: Cli) -> None:
+    keep_few(tmp_path, 1)
     code, _, error = cli("crossover", A, B, tmp_path)
     assert code == 2
     assert "both have two samples or more at two lengths or more" in " ".join(error.split())
 
 
 def test_few_samples_tell_no_crossover_and_json_has_no_nan(tmp_path: Path, cli: Cli) -> None:
-    writer = Writer(tmp_path)
-    for row in sides(3000):
-        writer.append(dataclasses.replace(row, times_ms=row.times_ms[:2], rounds=()))
-    writer.close()
+    keep_few(tmp_path, 2)
     code, out, _ = cli("crossover", A, B, tmp_path)
     assert code == 0
     assert "could see nothing: too few samples" in " ".join(out.split())

@@ -92,6 +92,12 @@ def counters() -> list[float]:
     return [float(part) for part in (moved[2], moved[1], *(line[pipe] for pipe in (0, 1) for line in busy))]
 
 
+def slower_in_fp32(folder: str) -> list[float]:
+    """How many times as long as bf16 the fp32 of a folder takes."""
+    shape = (8, 16384)
+    return [at(folder, name, OURS, shape, dtype="fp32") / at(H100, name, OURS, shape) for name in PASSES]
+
+
 def errors() -> list[float]:
     rows = load(ERRORS)
     return [1e3 * end for end in (*ends(rows.error_out), *ends(rows.error_grad), rows.error_block.max())]
@@ -183,10 +189,7 @@ SAID = (
     (
         KERNELS,
         "{:.0f} times as long as bf16 forward, {:.0f} times with gradients (8 x 16,384)",
-        lambda: [
-            at(WIDE, name, OURS, (8, 16384), dtype="fp32") / at(H100, name, OURS, (8, 16384))
-            for name in PASSES
-        ],
+        lambda: slower_in_fp32(WIDE),
     ),
     (
         f"results/{H200}/NOTES.md",
@@ -204,10 +207,7 @@ SAID = (
     (
         KERNELS,
         "took {:.0f} and {:.0f} times as long; other cards",
-        lambda: [
-            at(H100, name, OURS, (8, 16384), dtype="fp32") / at(H100, name, OURS, (8, 16384))
-            for name in PASSES
-        ],
+        lambda: slower_in_fp32(H100),
     ),
     (f"results/{MODELS}/NOTES.md", "SM clocks from {:,.0f} to {:,.0f} MHz", clocks),
     *(

@@ -11,6 +11,7 @@ from lbench.advice.estimates import Answer, Question
 from lbench.advice.missing import command_for, least
 from lbench.case import Case
 from lbench.lengths import format_length
+from lbench.models import configurations
 from lbench.models.classes import size_text
 from lbench.models.costs import GIB, memory_of
 from lbench.report.wording import MEANINGS
@@ -89,7 +90,7 @@ def command(advice: Advice) -> str:
     """What makes the rows that are missing: of an estimate that very case; empty where nothing fits."""
     best = advice.best
     # A file is found by its path alone, which no key has.
-    if best and best.tier and ".json@" not in best.case.model:
+    if best and best.tier and not configurations.is_name(best.case.model):
         return f"lbench run --case {shlex.quote(best.case.key)}"
     return command_for(advice.question)
 

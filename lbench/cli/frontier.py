@@ -147,8 +147,8 @@ def _search(sweep: Sweep, lengths: tuple[int, int], resolution: float) -> None:
                 largest = min(lengths[1], _most(case))
                 for row in search(case, measure, start=lengths[0], largest=largest, resolution=resolution):
                     told = f": {row.reason}" if row.reason else ""
-                    name = f"{case.who} {case.pass_name} {format_length(row.case.seq_len)}"
-                    name = ", ".join(filter(None, [name, case.setting]))
+                    length = format_length(row.case.seq_len)
+                    name = case.with_setting(f"{case.who} {case.pass_name} {length}")
                     terminal.tell(f"{name}: {row.verdict}{told}", sys.stderr, indent="  ")
     except KeyboardInterrupt:
         folder = shlex.quote(str(sweep.writer.folder))

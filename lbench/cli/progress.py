@@ -134,7 +134,7 @@ def _duration(time_ms: float) -> str:
 
 def _name(case: Case) -> str:
     sizes = f"{format_length(case.batch)} x {format_length(case.seq_len)}"
-    return ", ".join(filter(None, [f"{case.who} {case.pass_name} {sizes}", case.setting]))
+    return case.with_setting(f"{case.who} {case.pass_name} {sizes}")
 
 
 def _plain(sweep: Sweep) -> Counter[str]:
